@@ -1,0 +1,134 @@
+"""Where caps are counted: a `Scope` owns budgets, an `Account` is one cap in one window, a balance row in the ledger.
+
+A path of scopes runs root → leaf: guard scope, named scopes, runs and agents, steps. A call must fit every account on its
+path. Windows are keys of accounts: nothing is ever reset, a new window is a new account.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from tokenguard.core.budget import Budget, Per, Unit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Account", "Amounts", "Scope", "Window", "account_of", "accounts_on", "window_at"]
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """What one call takes from accounts of each unit; each >= 0."""
+
+    usd_pico: int = 0
+    tokens: int = 0
+    calls: int = 0
+    steps: int = 0
+
+    def of(self, unit: Unit) -> int:
+        """The amount in one unit; usd in pico-dollars."""
+        if unit is Unit.USD:
+            return self.usd_pico
+        if unit is Unit.TOKENS:
+            return self.tokens
+        return self.calls if unit is Unit.CALLS else self.steps
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """A place that may own budgets. `key` is stable across processes, `label` is what people read.
+
+    Keys: `scope:acme/search`, `agent:acme/search/researcher` (an agent's name over time), `run:<id>`, `step:<id>`.
+    """
+
+    key: str
+    label: str
+    budgets: tuple[Budget, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A calendar window: its key, and when it ends (None: never)."""
+
+    bucket: str
+    ends_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One cap of one scope in one window. `id` is the same in every process; rows are locked in its order."""
+
+    id: str
+    scope_key: str
+    scope_label: str
+    unit: Unit
+    per: Per
+    bucket: str
+    cap: int
+    """As declared by the code; the ledger's row holds the cap in force, after top-ups."""
+    ends_at: datetime | None = None
+    warn_at: tuple[float, ...] = ()
+    reserve_final_pico: int = 0
+
+
+def accounts_on(path: Sequence[Scope], at: datetime) -> tuple[Account, ...]:
+    """Every account a call at `at` must fit, outermost scope first, units in their precedence."""
+    return tuple(
+        account_of(scope, budget, unit, cap, at) for scope in path for budget in scope.budgets for unit, cap in budget.caps()
+    )
+
+
+def account_of(scope: Scope, budget: Budget, unit: Unit, cap: int, at: datetime) -> Account:
+    """The account of one cap in the window that holds `at`."""
+    window = window_at(budget.per, budget.tz, at)
+    return Account(
+        id=_account_id(scope.key, unit, budget.per, budget.tz, window.bucket),
+        scope_key=scope.key,
+        scope_label=scope.label,
+        unit=unit,
+        per=budget.per,
+        bucket=window.bucket,
+        cap=cap,
+        ends_at=window.ends_at,
+        warn_at=budget.warn_at,
+        reserve_final_pico=budget.reserve_final.pico if budget.reserve_final and unit is Unit.USD else 0,
+    )
+
+
+@lru_cache(maxsize=4096)
+def _account_id(scope_key: str, unit: Unit, per: Per, tz: str, bucket: str) -> str:
+    # A digest, not the text: keys are as long as users' names, and an index over 32 characters is not.
+    text = "\x1f".join((scope_key, unit, per, tz, bucket))
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def window_at(per: Per, tz: str, at: datetime) -> Window:
+    """The window of `per` that holds the instant `at` (aware), by the calendar of `tz`.
+
+    Weeks begin on Monday. The bucket names the window's start in UTC, so an hour that a time zone repeats in autumn is two
+    windows, and a day of 23 or 25 hours is one.
+    """
+    if per in ("run", "total"):
+        return Window("", None)
+    local = at.astimezone(ZoneInfo(tz))
+    if per in ("minute", "hour"):
+        # Offsets are whole minutes but not whole hours (India), so the local field decides, in UTC arithmetic.
+        past = timedelta(minutes=0 if per == "minute" else local.minute, seconds=local.second, microseconds=local.microsecond)
+        start = at.astimezone(UTC) - past
+        end = start + (timedelta(minutes=1) if per == "minute" else timedelta(hours=1))
+        return Window(start.strftime("%Y-%m-%dT%H:%MZ"), end)
+    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+    if per == "day":
+        first, after = midnight, midnight + timedelta(days=1)
+    elif per == "week":
+        first = midnight - timedelta(days=local.weekday())
+        after = first + timedelta(days=7)
+    else:
+        first = midnight.replace(day=1)
+        after = (first + timedelta(days=32)).replace(day=1)
+    return Window(first.astimezone(UTC).strftime("%Y-%m-%dT%H:%MZ"), after.astimezone(UTC))

@@ -1,0 +1,33 @@
+"""The only place that asks the time. Instants are aware UTC; durations use the monotonic clock."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+__all__ = ["Clock", "SystemClock"]
+
+
+class Clock(Protocol):
+    """What time it is. Tests pass one that waits for them (`tokenguard.testing.FakeClock`)."""
+
+    def now(self) -> datetime:
+        """The instant, aware, in UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never jumps; only differences mean something."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    def now(self) -> datetime:
+        """The instant, aware, in UTC."""
+        return datetime.now(UTC)  # noqa: TID251  # this is the one place
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never jumps."""
+        return time.monotonic()

@@ -1,0 +1,138 @@
+"""Facts about what happened, one stream for every sink. A sink that fails never breaks a call.
+
+`guard.on(events.Stopped, fn)` calls `fn(event)` after the fact; nothing that `fn` does changes the verdict.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tokenguard.core.books import Booking, CallFacts
+from tokenguard.core.money import Money
+from tokenguard.errors import TokenguardError
+
+__all__ = [
+    "Clamped",
+    "Event",
+    "Fault",
+    "Overrun",
+    "PriceDisagreed",
+    "Refused",
+    "Resumed",
+    "Settlement",
+    "Stopped",
+    "ToppedUp",
+    "Unattributed",
+    "Warned",
+    "WouldHave",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Base of all facts."""
+
+    at: datetime
+    run_id: str | None
+    scope_key: str | None = None
+    sentence: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement(Event):
+    """An attempt was booked: posted, void or left unresolved."""
+
+    attempt_id: str
+    facts: CallFacts
+    booking: Booking
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped(Event):
+    """A scope was closed. Sent once per stop, not per call that hits it."""
+
+    error: TokenguardError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused(Event):
+    """A call was not sent; its run lives."""
+
+    error: TokenguardError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WouldHave(Event):
+    """Observe mode: enforcing would have refused or stopped this call."""
+
+    error: TokenguardError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warned(Event):
+    """A share of a cap was reached; once per share and window."""
+
+    share: float
+    settled: Any
+    cap: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clamped(Event):
+    """`max_tokens` was lowered to what is affordable."""
+
+    asked: int
+    granted: int
+    model: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overrun(Event):
+    """A provider billed above the stated ceiling; the truth is booked."""
+
+    attempt_id: str
+    model: str
+    ceiling: Money
+    cost: Money
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceDisagreed(Event):
+    """The provider's own cost and ours are more than 1 % apart."""
+
+    attempt_id: str
+    model: str
+    stated: Money
+    computed: Money
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unattributed(Event):
+    """A call was made outside any run and is booked to `unattributed`."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToppedUp(Event):
+    """A person raised a cap."""
+
+    amount: Any
+    cap: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed(Event):
+    """A person ended a stop."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault(Event):
+    """Something of ours failed without breaking the call: a sink, a detector, a counter."""
+
+    where: str
+    error: Exception

@@ -1,0 +1,278 @@
+"""What the outside implements: the promises by which the parts meet without knowing each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from tokenguard.core.account import Account, Scope
+from tokenguard.core.books import Booking, Closure, Entry, GuardEvent, Hold, NodeSpend, Settled, SpendRow
+from tokenguard.core.budget import Unit
+from tokenguard.core.clock import Clock
+from tokenguard.core.events import Event
+from tokenguard.core.ids import Ids
+from tokenguard.core.price import PriceCard
+from tokenguard.core.verdict import AccountState, Ask, Grant, Short
+
+__all__ = [
+    "Backend",
+    "Clock",
+    "Failure",
+    "Ids",
+    "Ledger",
+    "Part",
+    "PriceBook",
+    "RetryPolicy",
+    "Request",
+    "Sink",
+    "TokenCounter",
+]
+
+
+class Ledger(Protocol):
+    """Two-phase books. Every method is one transaction and may be called from any thread.
+
+    Raises (all methods):
+        LedgerUnavailable: the database is locked, full, read-only or away. Nothing was written.
+        LedgerInvariant: the books contradict themselves.
+    """
+
+    name: str
+    """Where the books are, without credentials: `memory`, a file's absolute path, or a server's host and database."""
+    inline: bool
+    """True where no method waits for I/O, so that asyncio may call it on the loop."""
+
+    def enter(self, entry: Entry) -> Short | Closure | None:
+        """Write a node and charge its step, if it is one; None means it may begin.
+
+        A `Closure` of a run on its path, or an account without a free step (`Short`), writes nothing.
+        """
+        ...
+
+    def leave(self, node_id: str, *, outcome: str, at: datetime) -> None:
+        """Close a node with `completed`, `failed`, `stopped`, `cancelled` or the user's own outcome; idempotent."""
+        ...
+
+    def reserve(self, hold: Hold, ask: Ask) -> Grant | Short | Closure:
+        """Hold the worst case of a call on every account of its path, or on none.
+
+        Accounts are `hold.accounts` plus those of budgets stored for `hold.scope_keys`. `judge` decides inside the
+        transaction with the rows locked; with `hold.enforce` False the hold is written at the full ask anyway. The same id
+        again returns the same grant. Expired leases are swept first.
+        """
+        ...
+
+    def settle(self, hold_id: str, booking: Booking) -> Settled:
+        """Resolve a hold: release it, settle `booking.amounts` in its original windows, write the event and its lines.
+
+        Raises:
+            LedgerConflict: the hold was resolved before with other numbers, or never existed.
+        """
+        ...
+
+    def keep(self, hold_id: str, booking: Booking) -> None:
+        """Leave a hold unresolved: it stands until its lease ends and then becomes an assumed charge of its ceiling."""
+        ...
+
+    def renew(self, hold_ids: Sequence[str], lease_until: datetime) -> None:
+        """Extend the leases of open holds."""
+        ...
+
+    def charge(self, hold: Hold, booking: Booking) -> Settled:
+        """Book a cost that was already incurred, even above the caps: hold and post in one transaction."""
+        ...
+
+    def sweep(self, now: datetime) -> int:
+        """Turn holds whose lease ended into assumed charges; how many."""
+        ...
+
+    def declare(self, scope: Scope, at: datetime) -> None:
+        """Store a scope's budgets so that every process under it is bound by them.
+
+        What the code declares replaces what the code declared before; a cap that a person set stands until the declaration
+        changes.
+        """
+        ...
+
+    def set_cap(self, scope_key: str, unit: Unit, per: str, tz: str, cap: int, *, by: str, at: datetime) -> None:
+        """Set a cap for this and later windows, as a person; ends closures of that cap."""
+        ...
+
+    def top_up(self, scope_key: str, unit: Unit, amount: int, *, by: str, at: datetime) -> tuple[AccountState, ...]:
+        """Raise the caps of a scope's open windows by `amount`; ends closures of those caps. Empty: no such budget."""
+        ...
+
+    def close_run(self, closure: Closure) -> bool:
+        """Write a tombstone: nothing under the run is granted any more. False: it is closed already."""
+        ...
+
+    def reopen(self, run_id: str, *, by: str, why: str, at: datetime) -> bool:
+        """End a run's closures; False: it was not closed."""
+        ...
+
+    def closures(self, run_ids: Sequence[str]) -> tuple[Closure, ...]:
+        """Closures in force on any of the runs, root first in the order given."""
+        ...
+
+    def states(self, accounts: Sequence[Account]) -> tuple[AccountState, ...]:
+        """Balances of the accounts, in order; one never used shows its declared cap."""
+        ...
+
+    def record(self, event: GuardEvent) -> None:
+        """Append a guard event."""
+        ...
+
+    def tree(self, run_id: str) -> tuple[NodeSpend, ...]:
+        """A run and everything below it, parents before children; empty: no such run."""
+        ...
+
+    def spend(
+        self, by: Sequence[str], *, since: datetime | None = None, until: datetime | None = None
+    ) -> tuple[SpendRow, ...]:
+        """Spend grouped by `agent`, `model`, `provider`, `scope`, `run`, `day`, `operation`, `status`, `quality`,
+        `prompt`, or `label:<name>`; dearest first.
+        """
+        ...
+
+    def dispose(self, *, forked: bool = False) -> None:
+        """Let go of connections; after a fork without closing the parent's."""
+        ...
+
+
+class PriceBook(Protocol):
+    """Dated price cards by model name."""
+
+    def card(self, model: str, *, at: datetime | None = None, base_model: str | None = None) -> PriceCard:
+        """The card in force.
+
+        Args:
+            model: As LiteLLM takes it, with or without provider prefix.
+            at: Instant of the call, aware; None: the newest card.
+            base_model: What an Azure deployment or an alias really is.
+
+        Raises:
+            Unpriceable: nothing is known; `.toml` is the line to paste.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class InputBound:
+    """An upper bound of a prompt's tokens and how it was found."""
+
+    tokens: int
+    method: str
+    """`reported+new`, `tokenizer`, `bytes` or `window`."""
+
+
+class TokenCounter(Protocol):
+    """Bounds prompts before they are sent and learns from what providers report."""
+
+    def bound(self, model: str, messages: Sequence[Mapping[str, Any]], tools: Any = None) -> InputBound | None:
+        """The most tokens the prompt can have; None where a part cannot be seen (images, files, stored prompts)."""
+        ...
+
+    def count(self, model: str, text: str) -> int:
+        """Tokens of a text, exactly where the tokenizer is known, else a fair estimate; for aborted streams."""
+        ...
+
+    def learn(
+        self, model: str, messages: Sequence[Mapping[str, Any]], tools: Any, reply: Mapping[str, Any] | None, *, tokens: int
+    ) -> None:
+        """Remember what the provider counted for this prompt, so that the next one costs only its new messages."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One attempt, as the backend sends it."""
+
+    operation: str
+    """`chat`, `responses` or `embeddings`."""
+    model: str
+    arguments: Mapping[str, Any]
+    """Keyword arguments of the backend's function, `model` excluded; `stream` included."""
+
+    @property
+    def stream(self) -> bool:
+        """Whether the answer comes in parts."""
+        return bool(self.arguments.get("stream"))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What the guard reads from a whole reply or from one chunk of a stream."""
+
+    usage: Mapping[str, Any] | None = None
+    """As the provider reported it, in LiteLLM's shape; None: it did not."""
+    text: str = ""
+    """Text delivered in this part: content, tool-call arguments, visible reasoning."""
+    model: str | None = None
+    response_id: str | None = None
+    finish_reason: str | None = None
+    service_tier: str | None = None
+    stated_usd: str | None = None
+    """A cost that the provider itself states, in dollars."""
+    cache_hit: bool = False
+    reply: Mapping[str, Any] | None = None
+    """The assistant message of a whole reply, as it will come back in the next request's `messages`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a provider's error says about money."""
+
+    billed: bool
+    """False: nothing was generated for certain. True: nobody knows."""
+    retryable: bool
+    error_class: str
+    status: int | None = None
+    request_id: str | None = None
+    retry_after_s: float | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+class Backend(Protocol):
+    """Reaches models. Knows no money."""
+
+    def send(self, request: Request) -> Any:
+        """Send, blocking; returns the provider's reply object, or an iterator of chunks where `request.stream`."""
+        ...
+
+    async def asend(self, request: Request) -> Any:
+        """Send without blocking the loop; returns the reply object, or an async iterator of chunks."""
+        ...
+
+    def read(self, operation: str, reply: Any) -> Part:
+        """What a reply or chunk says about usage, text and identity."""
+        ...
+
+    def failure(self, error: BaseException) -> Failure:
+        """Whether an error may have been billed and may be tried again."""
+        ...
+
+    def close_stream(self, stream: Any) -> None:
+        """Close the connection under a blocking stream, so that the server stops generating."""
+        ...
+
+    async def aclose_stream(self, stream: Any) -> None:
+        """The same for an async stream."""
+        ...
+
+
+class RetryPolicy(Protocol):
+    """How long to wait before another attempt."""
+
+    def next_wait(self, attempt: int, failure: Failure) -> float | None:
+        """Seconds to wait after failed attempt number `attempt` (1 is the first); None: give up."""
+        ...
+
+
+class Sink(Protocol):
+    """Receives facts. May fail; nothing depends on it."""
+
+    def accept(self, event: Event) -> None:
+        """Take one fact; called on the thread that made it, so be quick."""
+        ...
