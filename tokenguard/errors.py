@@ -24,6 +24,8 @@ TokenguardError(RuntimeError)         stable `.code`, facts as fields, picklable
    ├─ UnsupportedOption               an option that would send requests behind the guard's back
    ├─ SettingsError                   a setting, price file or project file is wrong
    └─ MissingExtra(ImportError)       an optional dependency is not installed
+TokenguardWarning(UserWarning)
+└─ UnattributedSpend                  a call outside any run; it pays from a small budget of its own
 
 A message states the fact, the numbers and the next move, and every number is also a field. The base is `RuntimeError`
 because LangGraph retries a plain `Exception` three times but not a `RuntimeError`; it is never a `BaseException`, so that
@@ -60,6 +62,8 @@ __all__ = [
     "SpendRefused",
     "SpendStopped",
     "TokenguardError",
+    "TokenguardWarning",
+    "UnattributedSpend",
     "Unpriceable",
     "UnsupportedOption",
     "VelocityExceeded",
@@ -278,6 +282,14 @@ class MissingExtra(SetupError, ImportError):
     """An optional dependency is not installed; the sentence names the extra."""
 
     code = "missing_extra"
+
+
+class TokenguardWarning(UserWarning):
+    """Base of everything tokenguard warns about."""
+
+
+class UnattributedSpend(TokenguardWarning):
+    """A call was made outside any run: nobody's budget but `unattributed` pays for it."""
 
 
 def find_stop(error: BaseException | None) -> SpendStopped | None:

@@ -18,7 +18,7 @@ from tokenguard.core.budget import Budget, Per, Unit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Account", "Amounts", "Scope", "Window", "account_of", "accounts_on", "window_at"]
+__all__ = ["Account", "Amounts", "Scope", "Window", "account_id", "account_of", "accounts_on", "window_at"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def account_of(scope: Scope, budget: Budget, unit: Unit, cap: int, at: datetime)
     """The account of one cap in the window that holds `at`."""
     window = window_at(budget.per, budget.tz, at)
     return Account(
-        id=_account_id(scope.key, unit, budget.per, budget.tz, window.bucket),
+        id=account_id(scope.key, unit, budget.per, budget.tz, window.bucket),
         scope_key=scope.key,
         scope_label=scope.label,
         unit=unit,
@@ -101,7 +101,8 @@ def account_of(scope: Scope, budget: Budget, unit: Unit, cap: int, at: datetime)
 
 
 @lru_cache(maxsize=4096)
-def _account_id(scope_key: str, unit: Unit, per: Per, tz: str, bucket: str) -> str:
+def account_id(scope_key: str, unit: Unit, per: Per, tz: str, bucket: str) -> str:
+    """The id of one cap in one window, the same in every process: 32 hexadecimal digits."""
     # A digest, not the text: keys are as long as users' names, and an index over 32 characters is not.
     text = "\x1f".join((scope_key, unit, per, tz, bucket))
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

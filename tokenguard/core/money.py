@@ -101,13 +101,10 @@ def _to_pico(usd: UsdLike) -> int:
     if isinstance(usd, bool) or not isinstance(usd, str | int | Decimal):
         fix = f' Write Money("{usd}"): a float cannot hold cents exactly.' if isinstance(usd, float) else ""
         raise BadAmount(f"{usd!r} is a {type(usd).__name__}, not an amount of money.{fix}", amount=repr(usd))
-    if type(usd) is int:
-        amount = Decimal(usd)
-    else:
-        try:
-            amount = Decimal(usd.strip().removeprefix("$").replace("_", "")) if isinstance(usd, str) else usd
-        except InvalidOperation:
-            raise BadAmount(f'{usd!r} is not an amount of money. Write dollars, as in "2.50".', amount=usd) from None
+    try:
+        amount = Decimal(usd.strip().removeprefix("$").replace("_", "") if isinstance(usd, str) else usd)
+    except InvalidOperation:
+        raise BadAmount(f'{usd!r} is not an amount of money. Write dollars, as in "2.50".', amount=usd) from None
     if not amount.is_finite():
         raise BadAmount(f"{usd!r} is not a finite amount of money.", amount=str(usd))
     if abs(amount) >= _MAX_USD:

@@ -21,6 +21,7 @@ __all__ = [
     "Clock",
     "Failure",
     "Ids",
+    "InputBound",
     "Ledger",
     "Part",
     "PriceBook",
@@ -112,6 +113,14 @@ class Ledger(Protocol):
         """End a run's closures; False: it was not closed."""
         ...
 
+    def lineage(self, run_id: str) -> tuple[NodeSpend, ...]:
+        """A run and its ancestors, root first; empty: no such run."""
+        ...
+
+    def secret(self) -> bytes:
+        """A key of this ledger, the same for every process that can open it; signs run tokens."""
+        ...
+
     def closures(self, run_ids: Sequence[str]) -> tuple[Closure, ...]:
         """Closures in force on any of the runs, root first in the order given."""
         ...
@@ -144,6 +153,11 @@ class Ledger(Protocol):
 class PriceBook(Protocol):
     """Dated price cards by model name."""
 
+    @property
+    def observe_unknown(self) -> bool:
+        """Whether calls without a price may be sent under a usd cap: then they are booked with their tokens, unpriced."""
+        ...
+
     def card(self, model: str, *, at: datetime | None = None, base_model: str | None = None) -> PriceCard:
         """The card in force.
 
@@ -174,12 +188,28 @@ class TokenCounter(Protocol):
         """The most tokens the prompt can have; None where a part cannot be seen (images, files, stored prompts)."""
         ...
 
+    def bound_input(
+        self, model: str, prompt: Any, *, instructions: str | None = None, tools: Any = None
+    ) -> InputBound | None:
+        """The same for the `input` of embeddings and of the responses API, with its `instructions`."""
+        ...
+
+    def is_heavy(self, content: Any) -> bool:
+        """Whether counting this prompt would stop an event loop for long; costs a look at each message."""
+        ...
+
     def count(self, model: str, text: str) -> int:
         """Tokens of a text, exactly where the tokenizer is known, else a fair estimate; for aborted streams."""
         ...
 
     def learn(
-        self, model: str, messages: Sequence[Mapping[str, Any]], tools: Any, reply: Mapping[str, Any] | None, *, tokens: int
+        self,
+        model: str,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Any,
+        reply: Mapping[str, Any] | None,
+        *,
+        tokens: int,
     ) -> None:
         """Remember what the provider counted for this prompt, so that the next one costs only its new messages."""
         ...
@@ -237,6 +267,10 @@ class Failure:
 class Backend(Protocol):
     """Reaches models. Knows no money."""
 
+    def warm(self) -> None:
+        """Load what the first call would load, in seconds; idempotent, from any thread."""
+        ...
+
     def send(self, request: Request) -> Any:
         """Send, blocking; returns the provider's reply object, or an iterator of chunks where `request.stream`."""
         ...
@@ -247,6 +281,10 @@ class Backend(Protocol):
 
     def read(self, operation: str, reply: Any) -> Part:
         """What a reply or chunk says about usage, text and identity."""
+        ...
+
+    def identity(self, model: str, arguments: Mapping[str, Any]) -> tuple[str, str | None]:
+        """The provider's name and the endpoint (None: the provider's own) that a model name leads to; cheap."""
         ...
 
     def failure(self, error: BaseException) -> Failure:

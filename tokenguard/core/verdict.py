@@ -63,6 +63,7 @@ class Ask:
         calls: 1 for an attempt, 0 for a bare step.
         steps: 1 where the call is a step of its own.
         final: This is the run's last answer, which may spend the reserve kept back for it.
+        priced: False where no price is known: then it fits no account in usd.
     """
 
     fixed_pico: int = 0
@@ -75,6 +76,7 @@ class Ask:
     calls: int = 1
     steps: int = 0
     final: bool = False
+    priced: bool = True
 
     def amounts(self, output_tokens: int) -> Amounts:
         """What to hold when each answer may have `output_tokens`."""
@@ -106,6 +108,7 @@ class Grant:
 class Reason(StrEnum):
     """Why a call was not granted, worst first."""
 
+    UNPRICED = "unpriced"
     SPENT = "spent"
     TOO_LARGE = "too_large"
     BUSY = "busy"
@@ -128,7 +131,7 @@ def judge(ask: Ask, states: Sequence[AccountState]) -> Grant | Short:
     """
     least = ask.amounts(ask.output_min)
     verdicts = [(state, _least_fits(least.of(state.account.unit), state, ask)) for state in states]
-    for reason in (Reason.SPENT, Reason.TOO_LARGE):
+    for reason in (Reason.SPENT, Reason.UNPRICED, Reason.TOO_LARGE):
         for state, found in verdicts:
             if found is reason:
                 return Short(reason, state, least.of(state.account.unit))
@@ -144,6 +147,8 @@ def judge(ask: Ask, states: Sequence[AccountState]) -> Grant | Short:
 def _least_fits(least: int, state: AccountState, ask: Ask) -> Reason | None:
     """Whether the smallest form of the call fits what is free, holds aside."""
     kept = _kept(state, ask)
+    if not ask.priced and state.account.unit is Unit.USD:
+        return Reason.UNPRICED
     if least == 0:
         return None
     if least > state.cap:

@@ -1,0 +1,125 @@
+"""From settings to ports: the one place that knows every driver. Heavy libraries are loaded here, when they are needed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from tokenguard.calls.hub import Hub, recorder
+from tokenguard.calls.parts import Parts
+from tokenguard.core.clock import SystemClock
+from tokenguard.core.events import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from tokenguard.config.settings import Settings
+    from tokenguard.core.clock import Clock
+    from tokenguard.core.ids import Ids
+    from tokenguard.core.ports import Backend, Ledger
+
+__all__ = ["assemble", "open_ledger"]
+
+MEMORY = "memory"
+
+
+def assemble(
+    guard: object,
+    given: Mapping[str, Any],
+    *,
+    directory: Path,
+    prices: Any,
+    hub: Hub,
+    ids: Ids,
+    backend: Backend | None,
+    ledger: Ledger | None,
+    clock: Clock | None,
+) -> tuple[Parts, Settings]:
+    """Build a guard's parts from what it was given, the environment and the project file."""
+    from tokenguard.backends.options import REFUSED  # noqa: PLC0415
+    from tokenguard.backends.retry import TenacityRetry  # noqa: PLC0415
+    from tokenguard.config.location import owner_id  # noqa: PLC0415
+    from tokenguard.config.settings import load_settings  # noqa: PLC0415
+    from tokenguard.counting.counter import Counter  # noqa: PLC0415
+    from tokenguard.pricing.policy import Prices  # noqa: PLC0415
+    from tokenguard.pricing.shapes import split_usage  # noqa: PLC0415
+
+    settings = load_settings(given, environ=os.environ, directory=directory)
+    clock = clock or SystemClock()
+    parts = Parts(
+        ledger=ledger or open_ledger(settings, directory=directory, clock=clock, ids=ids),
+        backend=backend or _litellm(),
+        prices=Prices.of(prices if prices is not None else settings.prices),
+        counter=Counter(),
+        split_usage=split_usage,
+        retry=_retries(TenacityRetry),
+        clock=clock,
+        ids=ids,
+        emit=hub.emit,
+        owner=owner_id(),
+        new_owner=owner_id,
+        owner_key=guard,
+        refused=REFUSED,
+        mode=settings.mode,
+        busy=settings.busy,
+        loops=settings.loops,
+    )
+
+    def submit(work: Callable[..., object], *arguments: object) -> None:
+        if parts.ledger.inline:
+            work(*arguments)
+            return
+        try:
+            parts.executor.submit(work, *arguments)
+        except RuntimeError:
+            work(*arguments)  # The executor is shut down at interpreter exit; the fact is written all the same.
+
+    hub.on(Event, recorder(parts.ledger, ids, submit))
+    return parts, settings
+
+
+def open_ledger(settings: Settings, *, directory: Path, clock: Clock, ids: Ids) -> Ledger:
+    """The ledger that the settings name; where they name none, the default file, said once on stderr."""
+    if settings.database == MEMORY:
+        from tokenguard.ledger.memory import MemoryLedger  # noqa: PLC0415
+
+        return MemoryLedger(clock, ids)
+    from tokenguard.config.location import default_database  # noqa: PLC0415
+    from tokenguard.ledger.sql import SqlLedger  # noqa: PLC0415
+
+    database = settings.database
+    if database is None:
+        database = str(default_database(directory))
+        _say_once(database)
+    return SqlLedger.open(database, clock, ids, durability=settings.durability)
+
+
+_SAID: set[str] = set()
+
+
+def _say_once(database: str) -> None:
+    if database not in _SAID:
+        _SAID.add(database)
+        sys.stderr.write(
+            f"tokenguard: the ledger is {database} (Guard(database=...) or TOKENGUARD_DATABASE to choose)\n"
+        )
+
+
+def _litellm() -> Backend:
+    from tokenguard.backends.litellm import LiteLLMBackend  # noqa: PLC0415
+
+    return LiteLLMBackend()
+
+
+def _retries(policy: Any) -> Callable[[int | None], Any]:
+    """Retry policies by number of retries, made once each."""
+    made: dict[int | None, Any] = {}
+
+    def retry(retries: int | None) -> Any:
+        if retries not in made:
+            made[retries] = policy() if retries is None else policy(retries=retries)
+        return made[retries]
+
+    return retry

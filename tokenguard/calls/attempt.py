@@ -1,0 +1,193 @@
+"""One attempt of a call: its price card, its bounds, its hold and the request that will be sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Final
+
+from tokenguard.calls.ceiling import Bounds, bounds_of
+from tokenguard.core.account import accounts_on
+from tokenguard.core.books import CallFacts, Hold, Kind
+from tokenguard.core.budget import Unit
+from tokenguard.core.ports import InputBound, Request
+from tokenguard.core.untrusted import mapping_of
+from tokenguard.errors import Unpriceable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from tokenguard.calls.call import Call, Target
+    from tokenguard.calls.parts import Parts
+    from tokenguard.core.account import Account
+    from tokenguard.core.price import PriceCard
+    from tokenguard.core.verdict import Grant
+
+__all__ = ["Attempt", "hold_for", "prepare", "request_for"]
+
+_LEASE_GRACE_S: Final = 60.0
+_UNSEEN: Final = ("previous_response_id", "conversation", "prompt")
+"""Arguments of the responses API that bring prompt text which we cannot see."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Everything about one attempt that is known before it is sent."""
+
+    call: Call
+    target: Target
+    hold: Hold
+    bounds: Bounds
+    card: PriceCard | None
+    unpriceable: Unpriceable | None
+    """Why there is no card, where there is none."""
+    endpoint: str | None
+    extras: Any = None
+    """What is billed as prompt besides the messages: tools and answer schemas."""
+
+    @property
+    def facts(self) -> CallFacts:
+        """What goes into the event row."""
+        return self.hold.facts
+
+
+def prepare(call: Call, target: Target, number: int, parts: Parts) -> Attempt:
+    """Price and bound one attempt.
+
+    Raises:
+        Unpriceable: no price, a usd cap applies, and the guard enforces.
+        CallTooLarge: the prompt leaves no room in the context window.
+    """
+    now = parts.clock.now()
+    provider, endpoint = parts.backend.identity(target.model, target.options)
+    hold = hold_for(call, target, number, provider, parts, at=now)
+    capped_usd = parts.enforce and any(account.unit is Unit.USD for account in hold.accounts)
+    card, unpriceable = _card(target, parts, now, capped_usd=capped_usd)
+    extras = _schemas(target.options)
+    bound = _bound(call, target, extras, parts)
+    step = call.node is None or call.node.kind is not Kind.STEP
+    bounds = bounds_of(
+        call,
+        target.options,
+        card,
+        bound,
+        capped_usd=capped_usd,
+        step=step,
+        priced=card is not None or parts.prices.observe_unknown,
+    )
+    return Attempt(call, target, hold, bounds, card, unpriceable, endpoint, extras)
+
+
+def request_for(attempt: Attempt, grant: Grant, *, final: bool, enforce: bool) -> Request:
+    """What is sent: the caller's options, with usage asked for and the answer bounded by what was held.
+
+    Observing changes nothing but the stream's usage.
+    """
+    options = dict(attempt.target.options)
+    if attempt.call.stream and attempt.call.operation == "chat":
+        options["stream_options"] = {**mapping_of(options.get("stream_options")), "include_usage": True}
+    if enforce and attempt.bounds.output_name and grant.output_tokens != attempt.bounds.output_given:
+        options[attempt.bounds.output_name] = grant.output_tokens
+    if final:
+        options = _without_tools(options)
+    return Request(
+        attempt.call.operation, attempt.target.model, {_content_name(attempt.call): attempt.call.content, **options}
+    )
+
+
+def _content_name(call: Call) -> str:
+    return "messages" if call.operation == "chat" else "input"
+
+
+def _without_tools(options: dict[str, Any]) -> dict[str, Any]:
+    """The last answer speaks and calls nothing; the schemas stay, for histories that contain calls."""
+    if options.get("tools"):
+        return {**options, "tool_choice": "none"}
+    return options
+
+
+def _card(
+    target: Target, parts: Parts, now: datetime, *, capped_usd: bool
+) -> tuple[PriceCard | None, Unpriceable | None]:
+    base = target.options.get("base_model")
+    try:
+        return parts.prices.card(target.model, at=now, base_model=base if isinstance(base, str) else None), None
+    except Unpriceable as unknown:
+        if capped_usd and not parts.prices.observe_unknown:
+            raise
+        return None, unknown
+
+
+def _bound(call: Call, target: Target, extras: Any, parts: Parts) -> InputBound | None:
+    """An upper bound of the prompt; None where a part of it cannot be seen."""
+    options = target.options
+    if any(options.get(name) for name in _UNSEEN) and call.operation == "responses":
+        return None
+    if call.operation == "chat":
+        return parts.counter.bound(target.model, call.messages, extras)
+    return parts.counter.bound_input(target.model, call.content, instructions=options.get("instructions"), tools=extras)
+
+
+def _schemas(options: Mapping[str, Any]) -> Any:
+    """Everything besides the messages that is billed as prompt: tools, functions, answer schemas."""
+    answer = options.get("response_format") or options.get("text_format")
+    if isinstance(answer, type):
+        schema = getattr(answer, "model_json_schema", None)
+        answer = schema() if schema else repr(answer)
+    extras = [extra for extra in (options.get("tools"), options.get("functions"), answer) if extra]
+    return extras or None
+
+
+def hold_for(
+    call: Call, target: Target, number: int, provider: str, parts: Parts, *, at: datetime | None = None
+) -> Hold:
+    """The hold of one attempt, on every account of its path, in the windows of `at` (now unless given)."""
+    now = at or parts.clock.now()
+    return Hold(
+        id=parts.ids.new(),
+        at=now,
+        owner=parts.owner,
+        lease_until=now + timedelta(seconds=call.timeout_s + _LEASE_GRACE_S),
+        accounts=accounts_on(call.scopes, now),
+        scope_keys=tuple(scope.key for scope in call.scopes),
+        run_ids=call.node.run_ids if call.node else (),
+        facts=_facts(call, target, number, provider, parts),
+        enforce=parts.enforce,
+    )
+
+
+def _facts(call: Call, target: Target, number: int, provider: str, parts: Parts) -> CallFacts:
+    node = call.node
+    return CallFacts(
+        call_id=call.id,
+        attempt=number,
+        operation=call.operation,
+        model=target.model,
+        provider=provider,
+        run_id=node.run.id if node else None,
+        root_id=node.root.id if node else None,
+        node_id=node.id if node else None,
+        agent=node.agent if node else None,
+        scope=call.scope,
+        prompt_id=_prompt_id(call),
+        mode=parts.mode,
+        labels=node.labels if node else {},
+    )
+
+
+def _prompt_id(call: Call) -> str | None:
+    """A digest of the fixed prefix: the instructions that every call of this prompt starts with."""
+    if call.operation == "responses":
+        fixed = call.targets[0].options.get("instructions")
+    else:
+        first = mapping_of(call.messages[0]) if call.messages else {}
+        fixed = first.get("content") if first.get("role") in ("system", "developer") else None
+    return _digest(fixed) if isinstance(fixed, str) else None
+
+
+@lru_cache(maxsize=256)
+def _digest(text: str) -> str:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()

@@ -1,0 +1,144 @@
+"""One guarded call as the caller meant it: what to send, to whom, and who pays. A value; nothing here acts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tokenguard.calls.scope import Node
+from tokenguard.core.account import Scope
+from tokenguard.core.untrusted import mapping_of
+from tokenguard.errors import BadAmount, SetupError, UnsupportedOption
+
+__all__ = ["CONTENT", "Call", "Target", "output_option", "parse_call"]
+
+CONTENT: Final = {"chat": "messages", "responses": "input", "embeddings": "input"}
+"""The argument that carries the prompt, by operation."""
+
+_OUTPUT_NAMES: Final = {
+    "chat": ("max_completion_tokens", "max_tokens"),
+    "responses": ("max_output_tokens",),
+    "embeddings": (),
+}
+_DEFAULT_TIMEOUT_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Who is asked: the call's own model first, then its fallbacks."""
+
+    model: str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a caller asked for. Options are LiteLLM's, less those that are the guard's own."""
+
+    id: str
+    operation: str
+    content: Any
+    targets: tuple[Target, ...]
+    retries: int | None
+    """None: the guard's default."""
+    timeout_s: float
+    node: Node | None
+    scope: str
+    scopes: tuple[Scope, ...]
+    began_s: float
+    """Monotonic."""
+    opened_by: object
+    """The task or thread that made the call."""
+
+    @property
+    def stream(self) -> bool:
+        """Whether the answer comes in parts."""
+        return bool(self.targets[0].options.get("stream"))
+
+    @property
+    def usage_asked(self) -> bool:
+        """Whether the caller wants the stream's usage chunk handed out."""
+        return bool(mapping_of(self.targets[0].options.get("stream_options")).get("include_usage"))
+
+    @property
+    def messages(self) -> Sequence[Mapping[str, Any]]:
+        """The conversation, for what looks at messages; empty for other shapes."""
+        return self.content if self.operation == "chat" else ()
+
+
+def output_option(operation: str, options: Mapping[str, Any]) -> tuple[str | None, int | None]:
+    """The name under which a bound of the answer is sent, and what the caller gave.
+
+    Raises:
+        BadAmount: the caller's number is not a whole number above zero.
+    """
+    names = _OUTPUT_NAMES[operation]
+    for name in names:
+        given = options.get(name)
+        if given is not None:
+            if type(given) is not int or given < 1:
+                raise BadAmount(f"{name}={given!r}: give a whole number above zero.", amount=repr(given))
+            return name, given
+    return (names[-1] if names else None), None
+
+
+def parse_call(
+    operation: str,
+    model: str,
+    content: Any,
+    options: Mapping[str, Any],
+    *,
+    refused: Mapping[str, str],
+) -> tuple[tuple[Target, ...], int | None, float]:
+    """Take the guard's own options out of LiteLLM's: (targets, retries, timeout in seconds).
+
+    `num_retries` and `max_retries` become attempts that are each reserved; `fallbacks` become further targets.
+
+    Raises:
+        UnsupportedOption: an option that would send requests behind the guard's back, by name, with the reason.
+        SetupError: the prompt or an option has a shape that cannot be sent.
+    """
+    for name in options:
+        if name in refused and options[name] not in (None, False):
+            raise UnsupportedOption(f"{name}= is not available through tokenguard: {refused[name]}", option=name)
+    _check_content(operation, content)
+    own = {name: value for name, value in options.items() if name not in ("num_retries", "max_retries", "fallbacks")}
+    targets = [Target(model, own)]
+    for fallback in options.get("fallbacks") or ():
+        if isinstance(fallback, str):
+            targets.append(Target(fallback, own))
+        elif isinstance(mapping_of(fallback).get("model"), str):
+            targets.append(
+                Target(fallback["model"], {**own, **{name: fallback[name] for name in fallback if name != "model"}})
+            )
+        else:
+            raise SetupError(f'fallbacks={fallback!r}: give model names, or {{"model": ...}} with options.')
+    return tuple(targets), _retries(options), _timeout_s(options.get("timeout"))
+
+
+def _check_content(operation: str, content: Any) -> None:
+    """The prompt has the shape its operation sends."""
+    if operation != "chat":
+        return
+    if not isinstance(content, Sequence) or isinstance(content, str | bytes) or not content:
+        raise SetupError(
+            f"messages is a {type(content).__name__}{'' if content else ' (empty)'}; give a list of at least one message, "
+            'as in [{"role": "user", "content": "…"}].'
+        )
+
+
+def _retries(options: Mapping[str, Any]) -> int | None:
+    for name in ("num_retries", "max_retries"):
+        given = options.get(name)
+        if given is not None:
+            if type(given) is not int or given < 0:
+                raise BadAmount(f"{name}={given!r}: give a whole number, 0 or more.", amount=repr(given))
+            return given
+    return None
+
+
+def _timeout_s(timeout: Any) -> float:
+    """Seconds of `timeout=`: a number, or an object with a `read` field as httpx has."""
+    seconds = getattr(timeout, "read", timeout)
+    return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else _DEFAULT_TIMEOUT_S

@@ -1,0 +1,247 @@
+"""The guarded call, as one generator: policy here, I/O in the drivers.
+
+Order: who pays (already in the call) → loop → velocity → price and ceiling → Reserve root → leaf → Send → settle. Verdicts in
+their precedence: revoked > loop > depth > fan-out > velocity > steps > calls > tokens > usd > wall; outermost scope first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from tokenguard.calls.attempt import Attempt, prepare, request_for
+from tokenguard.calls.effects import Flow, Reserve, Send, Wait, ask
+from tokenguard.calls.guards import check_repeats, check_velocity, check_wall, learned
+from tokenguard.calls.outcome import Sent, posted
+from tokenguard.calls.receipts import attach_receipt
+from tokenguard.calls.settlement import failed, returned, settled, spent
+from tokenguard.core import events
+from tokenguard.core.account import accounts_on
+from tokenguard.core.books import Closure
+from tokenguard.core.stops import closes_run, error_from, error_of
+from tokenguard.core.verdict import Grant, Reason, Short
+from tokenguard.errors import HeadroomBusy, SpendRefused, TokenguardError, Unpriceable
+
+if TYPE_CHECKING:
+    from tokenguard.calls.call import Call, Target
+    from tokenguard.calls.parts import Parts
+    from tokenguard.calls.waiting import Ticket
+    from tokenguard.core.verdict import Ask
+
+__all__ = ["Opened", "guarded", "reserved"]
+
+_FIRST_LOOK_S = 0.02
+_SLOWEST_LOOK_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A stream that was granted and answered; settling it is up to whoever reads it."""
+
+    sent: Sent
+    upstream: Any
+
+
+def guarded(call: Call, parts: Parts) -> Flow[Any]:
+    """Run one call to its end: its reply, or an `Opened` stream.
+
+    Every retry and every fallback is an attempt with a hold of its own. Errors of the provider come out untouched.
+    """
+    yield from check_repeats(call, parts)
+    yield from check_velocity(call, parts)
+    number, last = 0, len(call.targets) - 1
+    retry = parts.retry(call.retries)
+    for index, target in enumerate(call.targets):
+        tried = 0
+        while True:
+            number, tried = number + 1, tried + 1
+            sent = yield from _granted(call, target, number, parts)
+            yield from check_wall(sent, parts)
+            send = Send(request_for(sent.attempt, sent.grant, final=sent.final, enforce=parts.enforce))
+            try:
+                reply = yield from ask(send)
+            except BaseException as error:
+                failure = yield from failed(sent, send, error, parts)
+                if not isinstance(error, Exception) or isinstance(error, TokenguardError):
+                    raise
+                wait_s = retry.next_wait(tried, failure)
+                if wait_s is None and index == last:
+                    raise
+                if wait_s is None:
+                    break  # The next target.
+            else:
+                return (yield from _answered(sent, reply, parts))
+            yield from ask(Wait(wait_s))
+    raise AssertionError("a call has at least one target")
+
+
+def _answered(sent: Sent, reply: Any, parts: Parts) -> Flow[Any]:
+    """Settle a whole reply, or hand on an open stream."""
+    if sent.attempt.call.stream:
+        return Opened(sent, reply)
+    part = parts.backend.read(sent.attempt.call.operation, reply)
+    receipt = yield from settled(sent, posted(sent, part, parts), parts)
+    attach_receipt(reply, receipt)
+    yield from learned(sent, part, parts)
+    return reply
+
+
+def _granted(call: Call, target: Target, number: int, parts: Parts) -> Flow[Sent]:
+    """Prepare an attempt and reserve for it; refusals are told to the sinks."""
+    try:
+        attempt = prepare(call, target, number, parts)
+        sent = yield from reserved(attempt, parts)
+    except SpendRefused as refusal:
+        parts.emit(
+            events.Refused(
+                at=parts.clock.now(),
+                run_id=call.node.run.id if call.node else None,
+                sentence=refusal.sentence,
+                error=refusal,
+            )
+        )
+        raise
+    if sent.clamped and sent.attempt.bounds.output_given is not None:
+        asked, granted = sent.attempt.bounds.output_given, sent.grant.output_tokens
+        parts.emit(
+            events.Clamped(
+                at=parts.clock.now(),
+                run_id=attempt.facts.run_id,
+                sentence=f"max_tokens was lowered from {asked:,} to {granted:,}, what its budget can still pay.",
+                asked=asked,
+                granted=granted,
+                model=target.model,
+            )
+        )
+    return sent
+
+
+def reserved(attempt: Attempt, parts: Parts) -> Flow[Sent]:
+    """Hold the worst case, waiting for room where calls in flight hold it."""
+    ask_, final, looks = attempt.bounds.ask, False, 0
+    deadline_s = parts.clock.monotonic() + min(parts.busy_timeout_s, attempt.call.timeout_s)
+    ticket = _line_up(attempt, None, parts)
+    try:
+        while True:
+            if ticket is None or ticket.is_head:
+                attempt = _fresh(attempt, parts) if looks else attempt
+                verdict = yield from _asked(attempt, ask_, parts)
+                if isinstance(verdict, Grant):
+                    return Sent(attempt, verdict, parts.clock.monotonic(), final=final)
+                if _may_use_reserve(verdict, attempt, final=final):
+                    ask_, final = replace(ask_, final=True), True
+                    continue
+                yield from _raise_unless_busy(verdict, attempt, parts)
+                looks += 1
+                ticket = _line_up(attempt, ticket, parts, short=verdict)
+            left_s = deadline_s - parts.clock.monotonic()
+            if left_s <= 0:
+                raise _late(attempt, parts)
+            is_head = ticket is None or ticket.is_head
+            yield from ask(Wait(min(left_s, _look_s(looks, parts)) if is_head else left_s, ticket))
+    finally:
+        if ticket is not None:
+            ticket.leave()
+
+
+def _asked(attempt: Attempt, ask_: Ask, parts: Parts) -> Flow[Grant | Short | Closure]:
+    """One reservation; if it is interrupted, whatever it wrote is given back."""
+    try:
+        verdict = yield from ask(Reserve(attempt.hold, ask_))
+    except TokenguardError:
+        raise  # The ledger's own word: nothing was written.
+    except BaseException:
+        yield from returned(Sent(attempt, Grant(ask_.amounts(0), 0), parts.clock.monotonic()), parts)
+        raise
+    node = attempt.call.node
+    if isinstance(verdict, Grant) and node is not None:
+        for one in node.lineage:
+            one.stopped = None  # The ledger granted: whatever this process remembered was lifted by somebody.
+    return verdict
+
+
+def _raise_unless_busy(verdict: Short | Closure, attempt: Attempt, parts: Parts) -> Flow[None]:
+    """Turn every verdict but a wait into its error."""
+    node = attempt.call.node
+    if isinstance(verdict, Closure):
+        error = error_from(verdict)
+        for one in node.lineage if node else ():
+            if one.id == verdict.run_id:
+                one.stopped = error
+        raise error
+    if verdict.reason is Reason.SPENT:
+        yield from spent(verdict, node, parts)
+    if verdict.reason is Reason.UNPRICED:
+        raise attempt.unpriceable or Unpriceable(
+            f"{attempt.target.model!r} has no price and a usd cap applies.",
+            model=attempt.target.model,
+            bucket="*",
+            toml="",
+        )
+    busy = error_of(verdict)
+    if verdict.reason is not Reason.BUSY or parts.busy == "raise":
+        raise busy
+    account_id = verdict.state.account.id
+    if any(
+        stream.opened_by is attempt.call.opened_by and account_id in stream.account_ids for stream in set(parts.streams)
+    ):
+        busy.add_note(
+            "tokenguard: the stream that this task itself holds open has the room; read it to its end or close it."
+        )
+        raise busy
+
+
+def _line_up(
+    attempt: Attempt, ticket: Ticket | None, parts: Parts, *, short: Short | Closure | None = None
+) -> Ticket | None:
+    """A place in the line of the account that is short; for newcomers, in one that somebody already waits in."""
+    if isinstance(short, Short):
+        account_id = short.state.account.id
+        if ticket is not None and ticket.account_id == account_id:
+            return ticket
+        if ticket is not None:
+            ticket.leave()
+        return parts.lines.join(account_id)
+    waited_on = parts.lines.waited_on(account.id for account in attempt.hold.accounts)
+    return None if waited_on is None or parts.busy == "raise" or not parts.enforce else parts.lines.join(waited_on)
+
+
+def _may_use_reserve(verdict: Short | Closure, attempt: Attempt, *, final: bool) -> bool:
+    """Whether the money kept back for the final answer may be spent now: once, and only by the run's own scope."""
+    node = attempt.call.node
+    if final or node is None or not isinstance(verdict, Short) or verdict.reason is not Reason.SPENT:
+        return False
+    account = verdict.state.account
+    if not account.reserve_final_pico or node.run.final_used or closes_run(account) != node.run.id:
+        return False
+    node.run.final_used = True
+    return True
+
+
+def _fresh(attempt: Attempt, parts: Parts) -> Attempt:
+    """The same attempt in the windows of now: while it waited, a day may have begun."""
+    now = parts.clock.now()
+    waited = now - attempt.hold.at
+    hold = replace(
+        attempt.hold,
+        at=now,
+        lease_until=attempt.hold.lease_until + waited,
+        accounts=accounts_on(attempt.call.scopes, now),
+    )
+    return replace(attempt, hold=hold)
+
+
+def _look_s(looks: int, parts: Parts) -> float:
+    """Seconds until the head of a line looks again: 20 to 500 ms, jittered, for room that other processes make."""
+    return min(_SLOWEST_LOOK_S, _FIRST_LOOK_S * (1 << min(looks, 5))) * (0.5 + parts.jitter() / 2)
+
+
+def _late(attempt: Attempt, parts: Parts) -> HeadroomBusy:
+    """Waited as long as agreed, and no room came."""
+    waited_s = min(parts.busy_timeout_s, attempt.call.timeout_s)
+    return HeadroomBusy(
+        f"no room for this call within {waited_s:g} s: calls in flight hold what is left of its budgets. Nothing was sent; "
+        "try again when they end, raise the budget, or lower max_tokens.",
+        scope=attempt.call.scopes[-1].label if attempt.call.scopes else "",
+        retry_in_s=_SLOWEST_LOOK_S,
+    )

@@ -1,0 +1,282 @@
+"""Rules beside the balances: repetition, velocity, wall time, and the shape of the run tree."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from tokenguard.calls.effects import Book, Flow, ask
+from tokenguard.calls.settlement import close_scope, returned
+from tokenguard.core import events
+from tokenguard.core.books import Kind
+from tokenguard.core.money import Money
+from tokenguard.core.stops import error_from
+from tokenguard.core.untrusted import list_of, mapping_of
+from tokenguard.errors import (
+    BudgetExceeded,
+    DepthExceeded,
+    FanOutExceeded,
+    LoopDetected,
+    SpendStopped,
+    VelocityExceeded,
+)
+from tokenguard.loops.repeats import Finding, repeated_call
+
+if TYPE_CHECKING:
+    from tokenguard.calls.call import Call
+    from tokenguard.calls.outcome import Sent
+    from tokenguard.calls.parts import Parts
+    from tokenguard.calls.scope import Node
+    from tokenguard.core.ports import Part
+
+__all__ = [
+    "check_repeats",
+    "check_tree",
+    "check_velocity",
+    "check_wall",
+    "learned",
+    "tool_loop",
+    "tool_returned",
+    "wall_stop",
+]
+
+_MINUTE_S: Final = 60.0
+
+
+def check_repeats(call: Call, parts: Parts) -> Flow[None]:
+    """Stop a run whose conversation repeats the same tool call with the same result."""
+    if not parts.loops or call.node is None or call.operation != "chat":
+        return
+    finding = repeated_call(call.messages)
+    if finding is not None:
+        yield from _loop_found(finding, call.node.run, parts)
+
+
+def check_velocity(call: Call, parts: Parts) -> Flow[None]:
+    """Stop the tree below a limit of money or tokens per minute."""
+    for node in call.node.lineage if call.node else ():
+        error = _velocity(node, parts)
+        if error is not None:
+            yield from _stop(error, node.id, call.node, parts)
+
+
+def check_wall(sent: Sent, parts: Parts) -> Flow[None]:
+    """Stop a run whose time is up; the last rule of all, so its hold was granted and goes back."""
+    node = sent.attempt.call.node
+    now_s = parts.clock.monotonic()
+    for one in node.lineage if node else ():
+        error = wall_stop(one, now_s)
+        if error is not None and not parts.enforce:
+            _would_have(error, node, parts)
+        elif error is not None:
+            yield from returned(sent, parts)
+            yield from _stop(error, one.id, node, parts)
+
+
+def wall_stop(node: Node, now_s: float) -> BudgetExceeded | None:
+    """The stop of one node whose wall time is over."""
+    if node.wall_s is None or now_s - node.began_s <= node.wall_s:
+        return None
+    label = f"{node.kind} {node.name}"
+    return BudgetExceeded(
+        f"budget {label!r} is spent: {now_s - node.began_s:.1f} s of {node.wall_s:g} s have passed. "
+        f"Raise it with Budget(wall=...), or let it go on with guard.resume({node.id!r}, why=...).",
+        scope=label,
+        scope_key=f"run:{node.id}",
+        unit="wall",
+        per="run",
+        cap=node.wall_s,
+        settled=now_s - node.began_s,
+        held=0,
+        asked=0,
+    )
+
+
+def learned(sent: Sent, part: Part, parts: Parts) -> Flow[None]:
+    """After an answer: remember what its prompt counted, and whether the same answer keeps coming back.
+
+    A loop found here closes the run but the answer is handed out: it is paid for.
+    """
+    call, model = sent.attempt.call, sent.attempt.target.model
+    try:
+        _remember_count(sent, part, parts)
+        node = call.node.run if call.node else None
+        if node is None or not parts.loops or call.operation != "chat":
+            return
+        prompt, completion = _fingerprint(call.messages), _fingerprint(part.reply or part.text)
+        with parts.tree_lock:
+            finding = node.repeats.completed(
+                str(prompt), str(completion), model=model, began_s=call.began_s, ended_s=parts.clock.monotonic()
+            )
+    except Exception as fault:  # noqa: BLE001  # a detector or a counter that fails must never break a paid answer
+        parts.emit(events.Fault(at=parts.clock.now(), run_id=sent.attempt.facts.run_id, where="learn", error=fault))
+        return
+    if finding is not None:
+        yield from tool_loop(finding, node, parts)
+
+
+def tool_loop(finding: Finding, node: Node, parts: Parts) -> Flow[None]:
+    """Close a run for a finding after the fact: what was just bought is handed out, the next call raises."""
+    try:
+        yield from _loop_found(finding, node, parts)
+    except SpendStopped:
+        return
+
+
+def check_tree(parent: Node | None, kind: Kind, now_s: float) -> SpendStopped | None:
+    """Whether one more run or agent may begin below `parent`: depth, live children, descendants, spawns a minute.
+
+    Called with the tree lock held. Steps are not nodes of the tree in this sense.
+    """
+    if parent is None or kind is Kind.STEP:
+        return None
+    live = parent.run.live_children
+    for anchor in parent.lineage:
+        limits = anchor.limits
+        if limits is None:
+            continue
+        depth = parent.depth - anchor.depth + 2
+        if limits.depth is not None and depth > limits.depth:
+            label = _label(anchor)
+            return DepthExceeded(
+                f"{label} nests {depth} deep, its limit is {limits.depth}. Raise it with Limits(depth=...), then "
+                f"guard.resume({anchor.id!r}, why=...).",
+                **_owner(anchor),
+                depth=depth,
+                limit=limits.depth,
+            )
+        _forget_old(anchor.spawned_s, now_s)
+        for name, count, limit in (
+            ("children", live + 1, limits.children),
+            ("descendants", anchor.descendants + 1, limits.descendants),
+            ("spawns_per_minute", len(anchor.spawned_s) + 1, limits.spawns_per_minute),
+        ):
+            if limit is not None and count > limit:
+                return FanOutExceeded(
+                    f"{_label(anchor)} would have {count:,} {name.replace('_', ' ')}, its limit is {limit:,}. Raise it with "
+                    f"Limits({name}=...), then guard.resume({anchor.id!r}, why=...).",
+                    **_owner(anchor),
+                    kind=name,
+                    count=count,
+                    limit=limit,
+                )
+    return None
+
+
+def tool_returned(node: Node, tool: str, evidence: str, *, began_s: float, parts: Parts) -> Finding | None:
+    """Note one call of a guarded tool; a finding means it gave the same result too often."""
+    with parts.tree_lock:
+        return node.run.repeats.completed(
+            f"tool:{tool}",
+            evidence,
+            model=tool,
+            began_s=began_s,
+            ended_s=parts.clock.monotonic(),
+            rule="same_call_same_result",
+        )
+
+
+def _remember_count(sent: Sent, part: Part, parts: Parts) -> None:
+    """Teach the counter what the provider counted for this prompt."""
+    if sent.attempt.call.operation != "chat" or part.usage is None:
+        return
+    usage = parts.split_usage(part.usage, provider=sent.attempt.facts.provider)
+    if usage.input_total:
+        call = sent.attempt.call
+        extras = sent.attempt.extras
+        parts.counter.learn(sent.attempt.target.model, call.messages, extras, part.reply, tokens=usage.input_total)
+
+
+def _loop_found(finding: Finding, node: Node, parts: Parts) -> Flow[None]:
+    """Close the run, unless a person resumed it after this very finding."""
+    if finding.fingerprint in node.repeats.forgiven:
+        return
+    error = LoopDetected(
+        f"run {node.name!r} repeats itself: {finding.subject!r} gave the same for the same {finding.repeats} times in the last "
+        f"{finding.window} rounds ({finding.rule}). Look at what it waits for, then guard.resume({node.id!r}, why=...).",
+        **_owner(node),
+        rule=finding.rule,
+        repeats=finding.repeats,
+        evidence={"subject": finding.subject, "fingerprint": finding.fingerprint, "window": finding.window},
+    )
+    known = node.stopped
+    if isinstance(known, LoopDetected) and known.facts.get("evidence") == error.evidence:
+        open_closures = yield from ask(Book(lambda ledger: ledger.closures((node.id,))))
+        if not open_closures:
+            node.repeats.forgiven.add(finding.fingerprint)
+            return
+    yield from _stop(error, node.id, node, parts)
+
+
+def _stop(error: SpendStopped, run_id: str, node: Node | None, parts: Parts) -> Flow[None]:
+    """Close and raise, or in observe mode say what would have been."""
+    if not parts.enforce:
+        _would_have(error, node, parts)
+        return
+    above = node.run_ids if node else (run_id,)
+    revoked = yield from ask(Book(lambda ledger: ledger.closures(above)))
+    if revoked:
+        raise error_from(revoked[0])  # Closed before this rule looked: that stop comes first.
+    yield from close_scope(error, run_id, node, parts)
+    raise error
+
+
+def _would_have(error: SpendStopped, node: Node | None, parts: Parts) -> None:
+    run_id = node.run.id if node else None
+    parts.emit(events.WouldHave(at=parts.clock.now(), run_id=run_id, sentence=error.sentence, error=error))
+
+
+def _velocity(node: Node, parts: Parts) -> VelocityExceeded | None:
+    """The stop of one node whose last minute is above its limits."""
+    limits = node.limits
+    if limits is None or (limits.usd_per_minute is None and limits.tokens_per_minute is None):
+        return None
+    now_s = parts.clock.monotonic()
+    with parts.tree_lock:
+        while node.flow and node.flow[0][0] <= now_s - _MINUTE_S:
+            node.flow.popleft()
+        usd, tokens = sum(one[1] for one in node.flow), sum(one[2] for one in node.flow)
+    if limits.usd_per_minute is not None and usd >= limits.usd_per_minute.pico > 0:
+        return _too_fast(node, "usd_per_minute", Money.from_pico(usd), limits.usd_per_minute)
+    if limits.tokens_per_minute is not None and tokens >= limits.tokens_per_minute > 0:
+        return _too_fast(node, "tokens_per_minute", tokens, limits.tokens_per_minute)
+    return None
+
+
+def _too_fast(node: Node, kind: str, count: Any, limit: Any) -> VelocityExceeded:
+    return VelocityExceeded(
+        f"{_label(node)} spent {count} in the last minute, its limit is {limit} ({kind}). Raise it with Limits({kind}=...), "
+        f"then guard.resume({node.id!r}, why=...).",
+        **_owner(node),
+        kind=kind,
+        count=count,
+        limit=limit,
+    )
+
+
+def _owner(node: Node) -> dict[str, str]:
+    return {"scope": _label(node), "scope_key": f"run:{node.id}"}
+
+
+def _label(node: Node) -> str:
+    return f"{node.kind} {node.name}"
+
+
+def _forget_old(times_s: Any, now_s: float) -> None:
+    while times_s and times_s[0] <= now_s - _MINUTE_S:
+        times_s.popleft()
+
+
+def _fingerprint(value: Any) -> int:
+    """A keyed 64-bit fingerprint of a JSON-like value. Strings keep their hash, so a growing conversation costs its length."""
+    return hash(_frozen(value, 0))
+
+
+def _frozen(value: Any, depth: int) -> Any:
+    """A hashable picture of a JSON-like value; what nests too deep or is none is pictured by its type."""
+    if isinstance(value, str | int | float | bool | None.__class__):
+        return value
+    if depth > 16:  # noqa: PLR2004  # deeper than any message; a cycle ends here
+        return type(value).__name__
+    if mapping_of(value):
+        return tuple((key, _frozen(one, depth + 1)) for key, one in mapping_of(value).items())
+    return tuple(_frozen(one, depth + 1) for one in list_of(value)) or type(value).__name__

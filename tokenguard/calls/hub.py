@@ -1,0 +1,91 @@
+"""Where facts go: the user's listeners, and the ledger's guard events. A sink that fails never breaks a call."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from tokenguard.core import events
+from tokenguard.core.books import GuardEvent
+from tokenguard.core.money import Money
+
+if TYPE_CHECKING:
+    from tokenguard.core.events import Event
+    from tokenguard.core.ids import Ids
+    from tokenguard.core.ports import Ledger
+
+__all__ = ["Hub", "recorder"]
+
+E = TypeVar("E", bound=events.Event)
+
+_KINDS: Final = {
+    events.Stopped: "stopped",
+    events.Refused: "refused",
+    events.WouldHave: "would_have",
+    events.Warned: "warned",
+    events.Clamped: "clamped",
+    events.Overrun: "overrun",
+    events.PriceDisagreed: "price_disagreed",
+    events.Unattributed: "unattributed",
+    events.Fault: "fault",
+}
+"""What becomes a guard event. Settlements have rows of their own; acts of people are written by the ledger that does them."""
+
+
+class Hub:
+    """Hands each fact to every listener of its type, on the thread that made it."""
+
+    def __init__(self) -> None:
+        self._listeners: list[tuple[type[Any], Callable[[Any], object]]] = []
+        self._lock = threading.Lock()
+
+    def on(self, kind: type[E], listener: Callable[[E], object]) -> Callable[[], None]:
+        """Listen to facts of a type and its subtypes; the answer ends it."""
+        entry = (kind, listener)
+        with self._lock:
+            self._listeners = [*self._listeners, entry]
+
+        def off() -> None:
+            with self._lock:
+                self._listeners = [one for one in self._listeners if one is not entry]
+
+        return off
+
+    def emit(self, event: Event) -> None:
+        """Tell everybody. A listener that raises is reported as a `Fault`, once, and the call goes on."""
+        for kind, listener in self._listeners:
+            if isinstance(event, kind):
+                try:
+                    listener(event)
+                except Exception as error:  # noqa: BLE001  # told to the other listeners instead
+                    if not isinstance(event, events.Fault):
+                        self.emit(
+                            events.Fault(at=event.at, run_id=event.run_id, where=f"listener {listener!r}", error=error)
+                        )
+
+
+def recorder(ledger: Ledger, ids: Ids, submit: Callable[..., object]) -> Callable[[Event], None]:
+    """A listener that writes guard events to the ledger, through `submit` so that no call waits for it."""
+
+    def accept(event: Event) -> None:
+        kind = _KINDS.get(type(event))
+        if kind is None or (isinstance(event, events.Fault) and event.where == "record"):
+            return
+        row = GuardEvent(ids.new(), event.at, kind, event.run_id, event.scope_key, event.sentence, _facts(event))
+        submit(ledger.record, row)
+
+    return accept
+
+
+def _facts(event: Event) -> dict[str, Any]:
+    """The numbers of a fact as JSON values; text of prompts and answers is in none of them."""
+    facts: dict[str, Any] = {}
+    for name in getattr(event, "__dataclass_fields__", {}):
+        value = getattr(event, name)
+        if name in ("at", "run_id", "scope_key", "sentence"):
+            continue
+        if isinstance(value, Exception):
+            value = getattr(value, "code", type(value).__name__)
+        facts[name] = value.json() if isinstance(value, Money) else value
+    return facts

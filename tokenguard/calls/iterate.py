@@ -1,0 +1,294 @@
+"""The two stream objects that callers iterate; everything they decide is in `Tap`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import weakref
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from tokenguard.calls.drive import adrive, drive
+from tokenguard.calls.stream import Tap
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from types import TracebackType
+
+    from tokenguard.calls.effects import Flow
+    from tokenguard.calls.flow import Opened
+    from tokenguard.calls.parts import Parts
+    from tokenguard.core.receipt import CallReceipt
+
+__all__ = ["AsyncStream", "Stream"]
+
+R = TypeVar("R")
+
+
+class _Metered:
+    """What both kinds share: identity, registration, and LiteLLM's own attributes shining through."""
+
+    def __init__(self, opened: Opened, parts: Parts) -> None:
+        self._tap = Tap(opened, parts)
+        self._parts = parts
+        self.opened_by = opened.sent.attempt.call.opened_by
+        self.account_ids = self._tap.account_ids
+        node = opened.sent.attempt.call.node
+        parts.streams.add(self)
+        if node is not None:
+            node.streams.add(self)
+        parts.watch.begin()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_tap"].upstream, name)
+
+    @property
+    def tap(self) -> Tap:
+        """What was delivered so far, for the guard's own watch."""
+        return self._tap
+
+    @property
+    def _hidden_params(self) -> dict[str, Any]:
+        # Where receipts ride on LiteLLM's objects; here beside whatever the upstream carries.
+        hidden = getattr(self._tap.upstream, "_hidden_params", None)
+        receipt = self._tap.receipt
+        return {**(hidden if isinstance(hidden, dict) else {}), **({"tokenguard_receipt": receipt} if receipt else {})}
+
+    @property
+    def receipt(self) -> CallReceipt | None:
+        """What the stream cost; None while it is open or where nobody knows yet."""
+        return self._tap.receipt
+
+
+class Stream(_Metered):
+    """A blocking stream. Iterate it, use it in `with`, or `close()` it; dropping it closes it too."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        tap = self._tap
+        if not tap.settled:
+            self._halt_if_stopped()
+        if tap.ahead:
+            return tap.ahead.popleft()
+        if tap.pending is not None:
+            error, tap.pending = tap.pending, None
+            raise error
+        if tap.ended:
+            raise StopIteration
+        chunk = self._pull()
+        part = tap.take(chunk)
+        if tap.complete(part) and not tap.settled:
+            self._read_usage(part)
+        return chunk
+
+    def _pull(self) -> Any:
+        """The next chunk of the upstream, with every way it can end booked."""
+        try:
+            return next(self._tap.upstream)
+        except StopIteration:
+            self._tap.ended = True
+            self._settle(self._tap.finish())
+            raise
+        except Exception as error:
+            self._tap.ended = True
+            self._settle(self._tap.broken(error))
+            raise
+        except BaseException:
+            self.close()
+            raise
+
+    def _read_usage(self, part: Any) -> None:
+        """Read on until the usage is here, keep what is the caller's, and book."""
+        tap = self._tap
+        while part.usage is None:
+            try:
+                chunk = next(tap.upstream)
+            except StopIteration:
+                tap.ended = True
+                break
+            except Exception as error:  # noqa: BLE001  # raised in its turn, after the chunks that came before it
+                tap.ended, tap.pending = True, error
+                break
+            part = tap.take(chunk)
+            if not tap.hidden(chunk):
+                tap.ahead.append(chunk)
+        self._settle(tap.finish())
+
+    def _halt_if_stopped(self) -> None:
+        error = self._tap.stop() or self._tap.runaway()
+        if error is not None:
+            self.close()
+            raise error
+
+    def _settle(self, flow: Flow[Any]) -> None:
+        if self._tap.claim():
+            drive(flow, self._parts)
+        else:
+            flow.close()
+
+    def close(self) -> None:
+        """Close the upstream, so that the server stops, and book what was delivered. Idempotent."""
+        self._tap.ended = True
+        self._tap.ahead.clear()
+        if self._tap.claim():
+            self._parts.backend.close_stream(self._tap.upstream)
+            drive(self._tap.abandon(), self._parts)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        tap = self.__dict__.get("_tap")
+        if tap is not None and tap.claim():
+            parts = self._parts
+            # A finalizer may run anywhere, inside a lock of ours too: it only enqueues.
+            with contextlib.suppress(RuntimeError):  # the executor is gone at interpreter exit, the hold stands
+                parts.executor.submit(_close_dropped, tap, parts)
+
+
+def _close_dropped(tap: Tap, parts: Parts) -> None:
+    parts.backend.close_stream(tap.upstream)
+    drive(tap.abandon(), parts)
+
+
+class AsyncStream(_Metered):
+    """A stream under asyncio. Iterate it, use it in `async with`, or `aclose()` it; dropping it closes it too."""
+
+    def __init__(self, opened: Opened, parts: Parts) -> None:
+        super().__init__(opened, parts)
+        self._loop = weakref.ref(asyncio.get_running_loop())
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        tap = self._tap
+        if not tap.settled:
+            await self._halt_if_stopped()
+        if tap.ahead:
+            return tap.ahead.popleft()
+        if tap.pending is not None:
+            error, tap.pending = tap.pending, None
+            raise error
+        if tap.ended:
+            raise StopAsyncIteration
+        chunk = await self._pull()
+        part = tap.take(chunk)
+        if tap.complete(part) and not tap.settled:
+            await self._read_usage(part)
+        return chunk
+
+    async def _pull(self) -> Any:
+        """The next chunk of the upstream, with every way it can end booked."""
+        try:
+            return await anext(self._tap.upstream)
+        except StopAsyncIteration:
+            self._tap.ended = True
+            await self._settle(self._tap.finish())
+            raise
+        except Exception as error:
+            self._tap.ended = True
+            await self._settle(self._tap.broken(error))
+            raise
+        except asyncio.CancelledError:
+            await self.aclose()
+            raise
+        except BaseException:
+            # GeneratorExit: the consumer's coroutine is being thrown away and may not await.
+            self.drop()
+            raise
+
+    async def _read_usage(self, part: Any) -> None:
+        """Read on until the usage is here, keep what is the caller's, and book."""
+        tap = self._tap
+        while part.usage is None:
+            try:
+                chunk = await anext(tap.upstream)
+            except StopAsyncIteration:
+                tap.ended = True
+                break
+            except asyncio.CancelledError:
+                await self.aclose()
+                raise
+            except Exception as error:  # noqa: BLE001  # raised in its turn, after the chunks that came before it
+                tap.ended, tap.pending = True, error
+                break
+            part = tap.take(chunk)
+            if not tap.hidden(chunk):
+                tap.ahead.append(chunk)
+        await self._settle(tap.finish())
+
+    async def _halt_if_stopped(self) -> None:
+        error = self._tap.stop() or self._tap.runaway()
+        if error is not None:
+            await self.aclose()
+            raise error
+
+    async def _settle(self, flow: Flow[Any]) -> None:
+        if self._tap.claim():
+            await adrive(flow, self._parts)
+        else:
+            flow.close()
+
+    async def aclose(self) -> None:
+        """Close the upstream, so that the server stops, and book what was delivered. Idempotent."""
+        self._tap.ended = True
+        self._tap.ahead.clear()
+        if self._tap.claim():
+            cancelled = await _through_cancellation(self._parts.backend.aclose_stream(self._tap.upstream))
+            await adrive(self._tap.abandon(), self._parts)
+            if cancelled is not None:
+                raise cancelled
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        if "_tap" in self.__dict__:
+            self.drop()
+
+    def drop(self) -> None:
+        """Close and book without awaiting; only enqueues."""
+        tap, parts, loop = self._tap, self._parts, self._loop()
+        tap.ended = True
+        if not tap.claim():
+            return
+        with contextlib.suppress(RuntimeError):  # a loop or an executor that is gone; the hold stands
+            if loop is not None and loop.is_running():
+                loop.call_soon_threadsafe(_spawn_close, loop, tap, parts)
+        with contextlib.suppress(RuntimeError):
+            parts.executor.submit(drive, tap.abandon(), parts)
+
+
+_CLOSING: set[asyncio.Task[None]] = set()
+
+
+def _spawn_close(loop: asyncio.AbstractEventLoop, tap: Tap, parts: Parts) -> None:
+    """Close an upstream from the loop that it belongs to; the set keeps the task from being collected."""
+    task = loop.create_task(parts.backend.aclose_stream(tap.upstream))
+    _CLOSING.add(task)
+    task.add_done_callback(_CLOSING.discard)
+
+
+async def _through_cancellation(work: Any) -> asyncio.CancelledError | None:
+    """Await to the end even when cancelled; the cancellation, for the caller to raise after."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    task.result()
+    return cancelled

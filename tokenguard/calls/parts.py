@@ -1,0 +1,123 @@
+"""The ports a guarded call needs, assembled once by the facade."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+from weakref import WeakSet
+
+from tokenguard.calls.waiting import Lines
+from tokenguard.calls.watch import Watch
+from tokenguard.core.clock import Clock
+from tokenguard.core.events import Event
+from tokenguard.core.ids import Ids
+from tokenguard.core.ports import Backend, Ledger, PriceBook, RetryPolicy, TokenCounter
+
+__all__ = ["EXECUTOR_THREADS", "LateParts", "Parts", "Splitter"]
+
+EXECUTOR_THREADS: Final = 4
+"""Ledger work of asyncio runs here, never on asyncio's default executor, which waiters of the application may fill."""
+
+Splitter = Callable[..., Any]
+
+
+def _new_executor() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(EXECUTOR_THREADS, thread_name_prefix="tokenguard")
+
+
+@dataclass(slots=True, eq=False)
+class Parts:
+    """What a guarded call works with. One per guard."""
+
+    ledger: Ledger
+    backend: Backend
+    prices: PriceBook
+    counter: TokenCounter
+    split_usage: Splitter
+    """`pricing.shapes.split_usage`: a provider's usage as disjoint leaves."""
+    retry: Callable[[int | None], RetryPolicy]
+    clock: Clock
+    ids: Ids
+    emit: Callable[[Event], None]
+    owner: str
+    """The process, as the ledger knows it."""
+    new_owner: Callable[[], str]
+    """What the ledger calls this process after a fork."""
+    owner_key: object
+    """The guard itself: whose frames of the context are meant."""
+    refused: Mapping[str, str]
+    """Options that are refused by name, with the reason."""
+    mode: Literal["enforce", "observe"] = "enforce"
+    busy: Literal["wait", "raise"] = "wait"
+    busy_timeout_s: float = 60.0
+    loops: bool = True
+    lines: Lines = field(default_factory=Lines)
+    streams: WeakSet[Any] = field(default_factory=WeakSet[Any])
+    """Streams that are open in this process."""
+    tree_lock: threading.RLock = field(default_factory=threading.RLock)
+    executor: ThreadPoolExecutor = field(default_factory=_new_executor)
+    announced: dict[str, None] = field(default_factory=dict[str, None])
+    """Shared accounts whose stop was announced in this process, oldest first."""
+
+    watch: Watch = field(init=False)
+    jitter: Callable[[], float] = random.random
+    """0 ≤ x < 1, for the times between two looks."""
+
+    def __post_init__(self) -> None:
+        self.watch = Watch(self)
+
+    def renew_after_fork(self) -> None:
+        """In a forked child: threads, locks and connections of the parent are not usable here."""
+        self.tree_lock = threading.RLock()
+        self.lines = Lines()
+        self.streams = WeakSet()
+        self.watch = Watch(self)
+        self.executor = _new_executor()
+        self.owner = self.new_owner()
+        self.ledger.dispose(forked=True)
+
+    @property
+    def enforce(self) -> bool:
+        """Whether verdicts bind."""
+        return self.mode == "enforce"
+
+
+class LateParts:
+    """Parts that are assembled when they are first needed, because opening books and loading LiteLLM takes seconds."""
+
+    def __init__(self, build: Callable[[], Parts]) -> None:
+        self._build = build
+        self._parts: Parts | None = None
+        self._lock = threading.Lock()
+        self._warm = False
+
+    @property
+    def built(self) -> Parts | None:
+        """The parts, where somebody needed them before."""
+        return self._parts
+
+    def get(self) -> Parts:
+        """The parts, assembled now if need be."""
+        if self._parts is None:
+            with self._lock:
+                if self._parts is None:
+                    self._parts = self._build()
+        return self._parts
+
+    async def aget(self) -> Parts:
+        """The same without stopping the loop; the backend's library is loaded too."""
+        if self._parts is not None and self._warm:
+            return self._parts
+        # A thread of its own: the guard's executor does not exist yet, and asyncio's default one may be full of waiters.
+        with ThreadPoolExecutor(1, thread_name_prefix="tokenguard-start") as starter:
+            await asyncio.wrap_future(starter.submit(self._warm_up))
+        return self.get()
+
+    def _warm_up(self) -> None:
+        self.get().backend.warm()
+        self._warm = True

@@ -1,0 +1,277 @@
+"""A run, agent or step as a block: `with` and `async with` on the same object.
+
+It begins in the ledger (so that it exists for other processes and after a crash), lives in the context, and ends in the ledger.
+What it leaves open (streams) is closed and booked at its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+
+from tokenguard.calls.drive import adrive, drive
+from tokenguard.calls.effects import Book, Flow, ask
+from tokenguard.calls.guards import check_tree
+from tokenguard.calls.iterate import AsyncStream, Stream
+from tokenguard.calls.scope import Frame, Node, current, enter, entered, leave, scopes_for
+from tokenguard.calls.settlement import close_scope, spent
+from tokenguard.core import events
+from tokenguard.core.account import accounts_on
+from tokenguard.core.books import Closure, Entry, Kind
+from tokenguard.core.budget import Budget, Limits, Unit
+from tokenguard.core.receipt import Receipt
+from tokenguard.core.stops import error_from
+from tokenguard.errors import SetupError, SpendStopped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextvars import Token
+    from datetime import datetime
+    from types import TracebackType
+
+    from tokenguard.calls.parts import LateParts, Parts
+    from tokenguard.core.account import Scope
+    from tokenguard.core.ports import Ledger
+
+__all__ = ["Run"]
+
+
+class Run:
+    """One entry of a run, agent or step. Made by `guard.run`, `@guard.agent` and `@guard.step`; used once."""
+
+    def __init__(
+        self,
+        parts: LateParts,
+        base: Callable[[], Frame],
+        *,
+        kind: Kind,
+        name: str,
+        budgets: tuple[Budget, ...] = (),
+        limits: Limits | None = None,
+        labels: Mapping[str, str] | None = None,
+        new_id: str,
+        token: Callable[[str], str] | None = None,
+    ) -> None:
+        """Prepare a run; it begins on entry.
+
+        Args:
+            parts: The guard's.
+            base: The frame to stand on where the context has none of this guard.
+            kind: Run, agent or step.
+            name: For people; at most 200 printable characters.
+            budgets: `per="run"` caps this one entry; other periods cap the name over time.
+            limits: Shape of the tree below. None: the parent's hold; a root gets the defaults.
+            labels: Free dimensions for reports; inherited by what runs below.
+            new_id: The run's id, made before anything is written.
+            token: Makes the token that names this run for other processes.
+        """
+        self._late = parts
+        self._base = base
+        self._kind = kind
+        self._name = _checked_name(name)
+        self._budgets = budgets
+        self._limits = limits
+        self._labels = _checked_labels(labels)
+        self._token = token
+        self._outcome: str | None = None
+        self._node: Node | None = None
+        self._frame: Frame | None = None
+        self._context: Token[Frame | None] | None = None
+        self.id = new_id
+
+    @property
+    def _parts(self) -> Parts:
+        return self._late.get()
+
+    @property
+    def name(self) -> str:
+        """As given."""
+        return self._name
+
+    @property
+    def frame(self) -> Frame:
+        """Where calls made inside are made.
+
+        Raises:
+            SetupError: the run has not begun.
+        """
+        if self._frame is None:
+            raise SetupError(f"run {self._name!r} has not begun: use it in `with` or `async with`.")
+        return self._frame
+
+    def token(self) -> str:
+        """Text that names this run for another process; give it to `guard.join`. Never a credential."""
+        if self._token is None:
+            raise SetupError(f"a {self._kind} has no token of its own; take that of the run it belongs to.")
+        return self._token(self.id)
+
+    def outcome(self, outcome: str) -> None:
+        """Say how the run ended, in your own word; written when it ends."""
+        self._outcome = _checked_name(outcome)
+
+    def receipt(self) -> Receipt:
+        """What the run cost up to now, everything below it included, as the ledger has it."""
+        nodes = self._parts.ledger.tree(self.id)
+        if not nodes:
+            raise SetupError(f"run {self._name!r} has not begun: there is nothing to receipt.")
+        return Receipt.of(nodes, ledger=self._parts.ledger.name)
+
+    def __enter__(self) -> Self:
+        drive(self.begin(), self._parts)
+        self._context = enter(self.frame)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave_context()
+        for stream in self._open_streams():
+            stream.close() if isinstance(stream, Stream) else stream.drop()
+        drive(self.end(error), self._parts)
+
+    async def __aenter__(self) -> Self:
+        await adrive(self.begin(), await self._late.aget())
+        self._context = enter(self.frame)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave_context()
+        for stream in self._open_streams():
+            await stream.aclose() if isinstance(stream, AsyncStream) else stream.close()
+        await adrive(self.end(error), self._parts)
+
+    def begin(self) -> Flow[None]:
+        """Check the tree's shape, write the node, charge the step. The context is the caller's to enter."""
+        if self._node is not None:
+            raise SetupError(f"run {self._name!r} was used before; make a new one for each entry.")
+        base = current(self._parts.owner_key) or self._base()
+        self._node = node = self._new_node(base.node)
+        own = scopes_for(self._kind, self.id, self._name, base.scope, self._budgets)
+        self._frame = Frame(self._parts.owner_key, entered(), node, base.scope, (*base.scopes, *own))
+        yield from self._count_in(base.node)
+        try:
+            now = self._parts.clock.now()
+            for scope in own:
+                if scope.budgets:
+                    yield from ask(Book(partial(_declare, scope, now)))
+            entry = self._entry(node)
+            verdict = yield from ask(Book(lambda ledger: ledger.enter(entry)))
+            if verdict is not None and self._parts.enforce:
+                if isinstance(verdict, Closure):
+                    raise error_from(verdict)
+                yield from spent(verdict, base.node, self._parts)
+        except BaseException:
+            self._count_out()
+            raise
+
+    def end(self, error: BaseException | None) -> Flow[None]:
+        """Write how it ended."""
+        self._count_out()
+        outcome, now = self._outcome or _outcome_of(error), self._parts.clock.now()
+        yield from ask(Book(lambda ledger: ledger.leave(self.id, outcome=outcome, at=now)))
+
+    def _new_node(self, parent: Node | None) -> Node:
+        limits = self._limits
+        if limits is None and parent is None:
+            limits = Limits()
+        walls = [budget.wall.total_seconds() for budget in self._budgets if budget.wall is not None]
+        return Node(
+            id=self.id,
+            kind=self._kind,
+            name=self._name,
+            parent=parent,
+            labels={**(parent.labels if parent else {}), **self._labels},
+            began_s=self._parts.clock.monotonic(),
+            wall_s=min(walls) if walls else None,
+            limits=limits,
+        )
+
+    def _entry(self, node: Node) -> Entry:
+        now = self._parts.clock.now()
+        step_accounts = tuple(account for account in accounts_on(self.frame.scopes, now) if account.unit is Unit.STEPS)
+        return Entry(
+            id=self.id,
+            kind=self._kind,
+            name=self._name,
+            root_id=node.root.id,
+            parent_id=node.parent.id if node.parent else None,
+            scope=self.frame.scope,
+            at=now,
+            owner=self._parts.owner,
+            labels=node.labels,
+            path=node.run_ids,
+            accounts=step_accounts if self._kind is Kind.STEP else (),
+        )
+
+    def _count_in(self, parent: Node | None) -> Flow[None]:
+        """Count this entry in the tree, or stop the tree."""
+        parts, now_s = self._parts, self._parts.clock.monotonic()
+        with parts.tree_lock:
+            error = check_tree(parent, self._kind, now_s)
+            if error is None or not parts.enforce:
+                self._count(parent, +1, now_s)
+        if error is None:
+            return
+        if not parts.enforce:
+            parts.emit(events.WouldHave(at=parts.clock.now(), run_id=self.id, sentence=error.sentence, error=error))
+            return
+        yield from close_scope(error, error.scope_key.removeprefix("run:"), parent, parts)
+        raise error
+
+    def _count(self, parent: Node | None, by: int, now_s: float) -> None:
+        if parent is None or self._kind is Kind.STEP:
+            return
+        parent.run.live_children += by
+        if by > 0:
+            for anchor in parent.lineage:
+                anchor.descendants += 1
+                if anchor.limits is not None:
+                    anchor.spawned_s.append(now_s)
+
+    def _count_out(self) -> None:
+        with self._parts.tree_lock:
+            if self._node is not None:
+                self._count(self._node.parent, -1, 0.0)
+
+    def _leave_context(self) -> None:
+        if self._frame is not None and self._context is not None:
+            leave(self._frame, self._context)
+            self._context = None
+
+    def _open_streams(self) -> list[Any]:
+        return [stream for stream in set(self._node.streams) if not stream.tap.settled] if self._node else []
+
+
+def _declare(scope: Scope, at: datetime, ledger: Ledger) -> None:
+    ledger.declare(scope, at)
+
+
+def _outcome_of(error: BaseException | None) -> str:
+    """How a block ended, from the exception that ended it."""
+    if error is None or isinstance(error, GeneratorExit):
+        return "completed"
+    if isinstance(error, SpendStopped):
+        return "stopped"
+    return "cancelled" if isinstance(error, asyncio.CancelledError | KeyboardInterrupt) else "failed"
+
+
+def _checked_name(name: object) -> str:
+    """A name that a report can print: at most 200 characters; control characters become visible."""
+    text = str(name).strip() if isinstance(name, str) else ""
+    with suppress(UnicodeEncodeError):
+        text.encode()
+        if text:
+            return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[:200])
+    raise SetupError(f"a run, agent or step needs a name of printable text, not {name!r}.")
+
+
+def _checked_labels(labels: Mapping[str, str] | None) -> dict[str, str]:
+    found = dict(labels or {})
+    for key, value in found.items():
+        if not (isinstance(key, str) and isinstance(value, str)):  # pyright: ignore[reportUnnecessaryIsInstance]  # users' own values
+            raise SetupError(f"labels={labels!r}: names and values are text, as in labels={{'team': 'search'}}.")
+    return found

@@ -1,0 +1,147 @@
+"""Who pays: the tree of live runs, agents and steps, and the context variable that says where a call is made.
+
+A `Node` is a run, agent or step that lives in this process; a `Frame` is one entry of the context: a node, or a plain
+`guard.scope(...)`. Frames of several guards may interleave; each guard sees its own.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar, Token
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from tokenguard.core.account import Scope
+from tokenguard.core.books import Kind
+from tokenguard.core.budget import Budget, Limits
+from tokenguard.loops.repeats import Repeats
+
+if TYPE_CHECKING:
+    from tokenguard.errors import SpendStopped
+
+__all__ = ["Frame", "Node", "current", "entered", "enter", "leave", "scopes_for"]
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """One live run, agent or step. Counters are changed under the guard's tree lock."""
+
+    id: str
+    kind: Kind
+    name: str
+    parent: Node | None
+    labels: Mapping[str, str]
+    began_s: float
+    """Monotonic seconds."""
+    wall_s: float | None = None
+    limits: Limits | None = None
+    """Own limits; counted for the tree below this node."""
+    stopped: SpendStopped | None = None
+    """Set where this process knows of a stop; the ledger's closure is what holds across processes."""
+    final_used: bool = False
+    live_children: int = 0
+    descendants: int = 0
+    spawned_s: deque[float] = field(default_factory=deque[float])
+    flow: deque[tuple[float, int, int]] = field(default_factory=deque[tuple[float, int, int]])
+    """(monotonic seconds, pico-USD, tokens) of the last minute, where velocity is limited."""
+    streams: WeakSet[Any] = field(default_factory=WeakSet[Any])
+    repeats: Repeats = field(default_factory=Repeats)
+
+    @property
+    def lineage(self) -> Iterator[Node]:
+        """This node and its ancestors, innermost first."""
+        node: Node | None = self
+        while node is not None:
+            yield node
+            node = node.parent
+
+    @property
+    def root(self) -> Node:
+        """The outermost node."""
+        *_, root = self.lineage
+        return root
+
+    @property
+    def run(self) -> Node:
+        """The innermost run or agent: this node, unless it is a step."""
+        return next((node for node in self.lineage if node.kind is not Kind.STEP), self.root)
+
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        """Ids of all nodes from the root to this one; a closure of any closes it."""
+        return tuple(reversed([node.id for node in self.lineage]))
+
+    @property
+    def depth(self) -> int:
+        """How many runs and agents nest here, this one included."""
+        return sum(1 for node in self.lineage if node.kind is not Kind.STEP)
+
+    @property
+    def agent(self) -> str | None:
+        """Name of the innermost agent."""
+        return next((node.name for node in self.lineage if node.kind is Kind.AGENT), None)
+
+    def stop(self) -> SpendStopped | None:
+        """The outermost stop that this process knows of."""
+        found: SpendStopped | None = None
+        for node in self.lineage:
+            found = node.stopped or found
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One entry of the context."""
+
+    owner: object
+    """The guard it belongs to."""
+    outer: Frame | None
+    node: Node | None
+    scope: str
+    """Path of the guard's scopes, such as `acme/search`."""
+    scopes: tuple[Scope, ...]
+    """Everything that pays for a call made here, root → leaf."""
+
+
+_CURRENT: ContextVar[Frame | None] = ContextVar("tokenguard_frame", default=None)
+
+
+def entered() -> Frame | None:
+    """The innermost frame of this context, of any guard."""
+    return _CURRENT.get()
+
+
+def current(owner: object) -> Frame | None:
+    """The innermost frame of one guard."""
+    frame = _CURRENT.get()
+    while frame is not None and frame.owner is not owner:
+        frame = frame.outer
+    return frame
+
+
+def enter(frame: Frame) -> Token[Frame | None]:
+    """Make a frame the innermost one of this context."""
+    return _CURRENT.set(frame)
+
+
+def leave(frame: Frame, token: Token[Frame | None]) -> None:
+    """Leave a frame; tolerated from another context, where async fixtures and FastAPI dependencies end."""
+    try:
+        _CURRENT.reset(token)
+    except ValueError:
+        # The context that entered is gone or elsewhere. Only undo here what is really here.
+        if _CURRENT.get() is frame:
+            _CURRENT.set(frame.outer)
+
+
+def scopes_for(kind: Kind, node_id: str, name: str, scope: str, budgets: tuple[Budget, ...]) -> tuple[Scope, ...]:
+    """The scopes that a run, agent or step adds to its path: its name over time first, then this one entry."""
+    over_time = tuple(budget for budget in budgets if budget.per != "run")
+    once = tuple(budget for budget in budgets if budget.per == "run")
+    named: tuple[Scope, ...] = ()
+    if over_time:
+        path = f"{scope}/{name}" if scope else name
+        named = (Scope(f"{kind}:{path}", f"{kind} {path}", over_time),)
+    return (*named, Scope(f"run:{node_id}", f"{kind} {name}", once))

@@ -1,0 +1,224 @@
+"""Ends of an attempt, as flows: settled, failed, stopped. Each writes to the books first and tells the sinks after."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from tokenguard.calls.effects import Book, Flow, ask
+from tokenguard.calls.outcome import Sent, dropped, rejected, unresolved
+from tokenguard.core import events
+from tokenguard.core.books import Booking, Settled, Status
+from tokenguard.core.money import Money
+from tokenguard.core.receipt import CallReceipt, Receipt
+from tokenguard.core.stops import closes_run, closure_of, stop_of
+from tokenguard.core.usage import Quality
+from tokenguard.errors import LedgerConflict, LedgerError, SpendStopped
+
+if TYPE_CHECKING:
+    from tokenguard.calls.effects import Send
+    from tokenguard.calls.parts import Parts
+    from tokenguard.calls.scope import Node
+    from tokenguard.core.ports import Failure, Ledger
+    from tokenguard.core.verdict import AccountState, Short
+
+__all__ = ["close_scope", "failed", "kept", "returned", "settled", "spent"]
+
+_ANNOUNCED_MAX = 1024
+
+
+def settled(sent: Sent, booking: Booking, parts: Parts) -> Flow[CallReceipt]:
+    """Book an outcome, wake who waits for the room, and tell the sinks."""
+    hold = sent.attempt.hold
+    try:
+        done = yield from ask(Book(lambda ledger: ledger.settle(hold.id, booking)))
+    except LedgerError as away:
+        # The answer is paid for and must reach its caller. Its hold stands in the books: nothing is free, and nothing is lost.
+        parts.emit(events.Fault(at=booking.at, run_id=sent.attempt.facts.run_id, where="settle", error=away))
+        return _receipt(sent, booking, parts, quality=Quality.ASSUMED)
+    parts.lines.room_made(state.account.id for state in sent.grant.states)
+    _note_flow(sent, booking, parts)
+    _tell(sent, booking, done, parts)
+    return _receipt(sent, booking, parts)
+
+
+def failed(sent: Sent, send: Send, error: BaseException, parts: Parts) -> Flow[Failure]:
+    """Book an attempt that raised: nothing owed, or nobody knows."""
+    failure = parts.backend.failure(error)
+    hold = sent.attempt.hold
+    if not send.begun:
+        yield from settled(sent, dropped(sent, parts, note="never sent"), parts)
+        return failure
+    if not failure.billed:
+        yield from settled(sent, rejected(sent, failure, parts), parts)
+        word = "nothing owed"
+    else:
+        booking = unresolved(sent, failure, parts)
+        yield from kept(sent, booking, parts)
+        word = f"{Money.from_pico(booking.ceiling_pico)} held until its lease ends, because nobody knows"
+    error.add_note(f"tokenguard: {word}; attempt {hold.id}")
+    return failure
+
+
+def returned(sent: Sent, parts: Parts) -> Flow[None]:
+    """Give a hold back that was never used, or perhaps never written."""
+    booking = dropped(sent, parts, note="never sent")
+    hold_id = sent.attempt.hold.id
+
+    def give_back(ledger: Ledger) -> None:
+        try:
+            ledger.settle(hold_id, booking)
+        except LedgerConflict:
+            return  # The interruption came before the hold was written: there is nothing to give back.
+
+    yield from ask(Book(give_back))
+    parts.lines.room_made(state.account.id for state in sent.grant.states)
+
+
+def spent(short: Short, node: Node | None, parts: Parts) -> Flow[NoReturn]:
+    """Stop by a spent account: close the run that owns it; a shared or windowed scope refuses by its balance."""
+    error = stop_of(short)
+    account = short.state.account
+    run_id = closes_run(account)
+    if run_id is not None:
+        yield from close_scope(error, run_id, node, parts, account_id=account.id)
+    elif account.id not in parts.announced:
+        while len(parts.announced) >= _ANNOUNCED_MAX:
+            parts.announced.pop(next(iter(parts.announced)))
+        parts.announced[account.id] = None
+        _stopped(error, node, parts)
+    raise error
+
+
+def close_scope(
+    error: SpendStopped, run_id: str, node: Node | None, parts: Parts, *, account_id: str | None = None
+) -> Flow[None]:
+    """Write the tombstone of a run, mark it in this process and put the receipt on the error."""
+    closure = closure_of(error, run_id=run_id, at=parts.clock.now(), by=parts.owner, account_id=account_id)
+    first = yield from ask(Book(lambda ledger: ledger.close_run(closure)))
+    nodes = yield from ask(Book(lambda ledger: ledger.tree(run_id)))
+    if nodes:
+        error.receipt = Receipt.of(nodes, ledger=parts.ledger.name)
+    for one in node.lineage if node else ():
+        if one.id == run_id:
+            one.stopped = error
+    if first:
+        _stopped(error, node, parts)
+
+
+def _stopped(error: SpendStopped, node: Node | None, parts: Parts) -> None:
+    parts.emit(
+        events.Stopped(
+            at=parts.clock.now(),
+            run_id=node.run.id if node else None,
+            scope_key=error.scope_key,
+            sentence=error.sentence,
+            error=error,
+        )
+    )
+
+
+def kept(sent: Sent, booking: Booking, parts: Parts) -> Flow[None]:
+    """Leave the hold standing; a ledger that is away keeps it anyway, by not hearing of this."""
+    try:
+        yield from ask(Book(lambda ledger: ledger.keep(sent.attempt.hold.id, booking)))
+    except LedgerError as away:
+        parts.emit(events.Fault(at=booking.at, run_id=sent.attempt.facts.run_id, where="keep", error=away))
+        return
+    _tell(sent, booking, Settled(()), parts)
+
+
+def _note_flow(sent: Sent, booking: Booking, parts: Parts) -> None:
+    """Remember what flowed in the last minute, where velocity is limited."""
+    node = sent.attempt.call.node
+    if node is None:
+        return
+    now_s = parts.clock.monotonic()
+    with parts.tree_lock:
+        for one in node.lineage:
+            limits = one.limits
+            if limits and (limits.usd_per_minute is not None or limits.tokens_per_minute is not None):
+                one.flow.append((now_s, booking.amounts.usd_pico, booking.amounts.tokens))
+
+
+def _tell(sent: Sent, booking: Booking, done: Settled, parts: Parts) -> None:
+    """The facts of one settlement, for the sinks."""
+    attempt, run_id = sent.attempt, sent.attempt.facts.run_id
+    at = booking.at
+    parts.emit(
+        events.Settlement(at=at, run_id=run_id, attempt_id=attempt.hold.id, facts=attempt.facts, booking=booking)
+    )
+    if booking.overrun:
+        cost, ceiling = Money.from_pico(booking.amounts.usd_pico), Money.from_pico(booking.ceiling_pico)
+        sentence = f"{attempt.target.model} billed {cost}, above the stated ceiling of {ceiling}; the truth is booked."
+        parts.emit(
+            events.Overrun(
+                at=at,
+                run_id=run_id,
+                sentence=sentence,
+                attempt_id=attempt.hold.id,
+                model=attempt.target.model,
+                ceiling=ceiling,
+                cost=cost,
+            )
+        )
+    if booking.stated_pico is not None and booking.computed_pico is not None:
+        _compare(booking, sent, parts)
+    for state in done.states:
+        _warn(state, booking, parts, run_id)
+
+
+def _compare(booking: Booking, sent: Sent, parts: Parts) -> None:
+    """The provider's own cost and ours more than 1 % apart are a finding."""
+    stated, computed = booking.stated_pico or 0, booking.computed_pico or 0
+    if abs(stated - computed) * 100 > max(stated, computed):
+        model = sent.attempt.target.model
+        parts.emit(
+            events.PriceDisagreed(
+                at=booking.at,
+                run_id=sent.attempt.facts.run_id,
+                sentence=f"{model}: the provider states {Money.from_pico(stated)}, our card says {Money.from_pico(computed)}.",
+                attempt_id=sent.attempt.hold.id,
+                model=model,
+                stated=Money.from_pico(stated),
+                computed=Money.from_pico(computed),
+            )
+        )
+
+
+def _warn(state: AccountState, booking: Booking, parts: Parts, run_id: str | None) -> None:
+    """A `Warned` event where this settlement crossed a share of the cap; by the balances, so once per window."""
+    before = state.settled - booking.amounts.of(state.account.unit)
+    for share in state.account.warn_at:
+        # Shares are the user's floats (0.8), amounts are integers: compare in parts per million.
+        threshold = state.cap * round(share * 1_000_000) // 1_000_000
+        if before < threshold <= state.settled:
+            parts.emit(
+                events.Warned(
+                    at=booking.at,
+                    run_id=run_id,
+                    scope_key=state.account.scope_key,
+                    sentence=f"budget {state.account.scope_label!r} has used {share:.0%} of its {state.account.unit} cap.",
+                    share=share,
+                    settled=state.settled,
+                    cap=state.cap,
+                )
+            )
+
+
+def _receipt(sent: Sent, booking: Booking, parts: Parts, *, quality: Quality | None = None) -> CallReceipt:
+    cost = booking.ceiling_pico if booking.status is Status.UNRESOLVED else booking.amounts.usd_pico
+    return CallReceipt(
+        attempt_id=sent.attempt.hold.id,
+        model=sent.attempt.target.model,
+        status=booking.status,
+        quality=quality or booking.quality,
+        cost=Money.from_pico(cost),
+        ceiling=Money.from_pico(booking.ceiling_pico),
+        usage=booking.usage,
+        max_tokens=booking.max_tokens,
+        clamped=booking.clamped,
+        price_id=booking.price_id,
+        attempts=sent.attempt.facts.attempt,
+        ledger=parts.ledger.name,
+        run_id=sent.attempt.facts.run_id,
+    )

@@ -1,0 +1,159 @@
+"""Metered streams: what a caller iterates instead of the upstream. They settle exactly once, however they end.
+
+Chunks are LiteLLM's own objects, in LiteLLM's own sequence. The usage chunk is read *before* the finish chunk is handed out, so
+that a consumer which breaks at `finish_reason` still books what the provider reported; it is hidden unless the caller asked.
+
+| how it ends | what is booked |
+|---|---|
+| read to its end or to `finish_reason` | the provider's usage, `reported`; counted, `estimated`, where there is none |
+| closed, dropped, cancelled, stopped, its run's block ends | upstream closed; prompt + delivered + one chunk, `estimated` |
+| the same, and the model reasons unseen | unresolved: the hold stands until its lease ends |
+| cut by the network | unresolved |
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from tokenguard.calls.guards import learned, wall_stop
+from tokenguard.calls.outcome import Sent, counted, posted, rejected, unresolved
+from tokenguard.calls.settlement import kept, settled
+from tokenguard.core.ports import Failure, Part
+from tokenguard.core.untrusted import field_of
+from tokenguard.errors import CallTooLarge
+
+if TYPE_CHECKING:
+    from tokenguard.calls.effects import Flow
+    from tokenguard.calls.flow import Opened
+    from tokenguard.calls.parts import Parts
+    from tokenguard.core.receipt import CallReceipt
+    from tokenguard.errors import SpendStopped
+
+__all__ = ["Tap"]
+
+_SLACK_CHUNKS: Final = 64
+"""A provider that ignores `max_tokens` is closed this many chunks after it."""
+
+
+class Tap:
+    """What a stream delivered so far and how it will be booked. No I/O: both kinds of stream drive it."""
+
+    def __init__(self, opened: Opened, parts: Parts) -> None:
+        self.sent = opened.sent
+        self.upstream = opened.upstream
+        self.parts = parts
+        self.ahead: deque[Any] = deque()
+        """Chunks that were read before it was their turn."""
+        self.pending: BaseException | None = None
+        """An error of the upstream that came while reading ahead; raised after `ahead` is handed out."""
+        self.ended = False
+        self.receipt: CallReceipt | None = None
+        self._claim = threading.Lock()
+        self._texts: list[str] = []
+        self._text_chunks = 0
+        self._last = Part()
+        self._usage: Part | None = None
+
+    @property
+    def account_ids(self) -> frozenset[str]:
+        """Accounts whose room this stream holds."""
+        return frozenset(state.account.id for state in self.sent.grant.states)
+
+    @property
+    def settled(self) -> bool:
+        """Whether somebody has taken on the settlement."""
+        return self._claim.locked()
+
+    def claim(self) -> bool:
+        """Take on the settlement; False: it is taken."""
+        return self._claim.acquire(blocking=False)
+
+    def take(self, chunk: Any) -> Part:
+        """Note one chunk of the upstream."""
+        part = self.parts.backend.read(self.sent.attempt.call.operation, chunk)
+        if self.sent.first_s is None:
+            self.sent = replace(self.sent, first_s=self.parts.clock.monotonic())
+        if part.text:
+            self._texts.append(part.text)
+            self._text_chunks += 1
+        if part.usage is not None:
+            self._usage = part
+        self._last = Part(
+            model=part.model or self._last.model,
+            response_id=part.response_id or self._last.response_id,
+            finish_reason=part.finish_reason or self._last.finish_reason,
+            service_tier=part.service_tier or self._last.service_tier,
+            stated_usd=part.stated_usd or self._last.stated_usd,
+            cache_hit=part.cache_hit or self._last.cache_hit,
+            reply=part.reply or self._last.reply,
+        )
+        return part
+
+    def complete(self, part: Part) -> bool:
+        """Whether the answer is whole with this part, so that only its usage may still come."""
+        return part.finish_reason is not None or part.usage is not None
+
+    def hidden(self, chunk: Any) -> bool:
+        """Whether a chunk after the finish is only there because we asked for usage."""
+        call = self.sent.attempt.call
+        return call.operation == "chat" and not call.usage_asked and field_of(chunk, "usage") is not None
+
+    def stop(self) -> SpendStopped | None:
+        """Why not one more chunk may be read; None: go on."""
+        node = self.sent.attempt.call.node
+        if node is None or not self.parts.enforce:
+            return None
+        now_s = self.parts.clock.monotonic()
+        return node.stop() or next((error for one in node.lineage if (error := wall_stop(one, now_s))), None)
+
+    def runaway(self) -> CallTooLarge | None:
+        """A provider that ignores `max_tokens`: each chunk with text is at least one token."""
+        granted = self.sent.grant.output_tokens * self.sent.attempt.bounds.ask.answers
+        if not self.parts.enforce or self._text_chunks <= granted + _SLACK_CHUNKS:
+            return None
+        return CallTooLarge(
+            f"{self.sent.attempt.target.model!r} ignores max_tokens={granted}: {self._text_chunks} chunks came. The stream was "
+            "closed and what came is booked. Bound the answer on the server.",
+            granted=granted,
+            chunks=self._text_chunks,
+        )
+
+    def finish(self) -> Flow[CallReceipt]:
+        """Book a stream that was read to its end."""
+        part = self._whole()
+        self.receipt = yield from settled(self.sent, posted(self.sent, part, self.parts), self.parts)
+        yield from learned(self.sent, part, self.parts)
+        return self.receipt
+
+    def abandon(self) -> Flow[None]:
+        """Book a stream that was closed before its end."""
+        card = self.sent.attempt.card
+        if card is not None and card.has_reasoning:
+            failure = Failure(billed=True, retryable=False, error_class="StreamClosed")
+            yield from kept(self.sent, unresolved(self.sent, failure, self.parts), self.parts)
+            return
+        booking = counted(self.sent, self._whole(), self.parts, unread=1)
+        self.receipt = yield from settled(self.sent, booking, self.parts)
+
+    def broken(self, error: BaseException) -> Flow[None]:
+        """Book a stream that the network or the provider cut."""
+        failure = self.parts.backend.failure(error)
+        if not failure.billed and not self._texts:
+            yield from settled(self.sent, rejected(self.sent, failure, self.parts), self.parts)
+            return
+        yield from kept(self.sent, unresolved(self.sent, failure, self.parts), self.parts)
+
+    def _whole(self) -> Part:
+        """Everything delivered, as one part."""
+        reported = self._usage or self._last
+        text = "".join(self._texts)
+        return replace(
+            self._last,
+            text=text,
+            usage=reported.usage,
+            stated_usd=reported.stated_usd or self._last.stated_usd,
+            reply=self._last.reply or {"role": "assistant", "content": text},
+        )

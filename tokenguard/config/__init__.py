@@ -1,0 +1,1 @@
+"""Settings: argument > environment > `tokenguard.toml`, and where the ledger is when nobody says."""

@@ -1,0 +1,46 @@
+"""Where the ledger is when nobody says: beside the project, else in the user's state folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from tokenguard.config.settings import find_project_file
+
+__all__ = ["default_database", "owner_id"]
+
+
+def default_database(directory: Path) -> Path:
+    """`tokenguard.db` beside the nearest `pyproject.toml` of `directory`, else in the user's state folder; absolute."""
+    project = find_project_file("pyproject.toml", directory)
+    folder = project.parent if project else _state_folder()
+    return (folder / "tokenguard.db").absolute()
+
+
+def _state_folder() -> Path:
+    """XDG_STATE_HOME and its counterparts on macOS and Windows."""
+    if sys.platform == "darwin":
+        folder = Path.home() / "Library" / "Application Support" / "tokenguard"
+    elif sys.platform == "win32":
+        folder = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "tokenguard"
+    else:
+        folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "tokenguard"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def owner_id() -> str:
+    """This process, as no other process on any machine is called: boot, pid namespace, pid and start time.
+
+    Where the kernel does not say (macOS, Windows), the host name stands for boot and namespace.
+    """
+    pid = os.getpid()
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        namespace = Path("/proc/self/ns/pid").readlink().name.partition("[")[2].rstrip("]")
+        # Field 22 of proc(5) stat; the command before it may contain spaces and parentheses.
+        started = Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()[19]
+    except (OSError, IndexError, UnicodeDecodeError):
+        return f"{os.uname().nodename if hasattr(os, 'uname') else os.environ.get('COMPUTERNAME', 'host')}//{pid}/0"
+    return f"{boot}/{namespace}/{pid}/{started}"

@@ -1,0 +1,120 @@
+"""Settings from arguments, the environment (`TOKENGUARD_…`) and `tokenguard.toml`, in that order. Unknown keys are errors."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tokenguard.core.budget import Budget
+from tokenguard.core.untrusted import mapping_of
+from tokenguard.errors import SettingsError
+
+__all__ = ["FILE_NAME", "Settings", "find_project_file", "load_settings"]
+
+FILE_NAME = "tokenguard.toml"
+_PREFIX = "TOKENGUARD_"
+_NOT_SETTINGS = frozenset({"TOKENGUARD_RUN"})
+"""Variables with our prefix that are not settings: the run that a parent process hands down."""
+
+
+class _BudgetTable(BaseModel):
+    """`[budget]` and `[unattributed]` in the file: the arguments of `Budget`, money as strings."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    usd: str | int | None = None
+    tokens: int | None = None
+    calls: int | None = None
+    steps: int | None = None
+    per: Literal["run", "minute", "hour", "day", "week", "month", "total"] = "run"
+    tz: str = "UTC"
+
+    def budget(self) -> Budget:
+        """The value."""
+        return Budget(**self.model_dump())
+
+
+class Settings(BaseModel):
+    """What a guard needs to know. Every field has the name and meaning of `Guard`'s argument."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    database: str | None = None
+    scope: str = ""
+    mode: Literal["enforce", "observe"] = "enforce"
+    strict: bool = False
+    busy: Literal["wait", "raise"] = "wait"
+    durability: Literal["normal", "full"] = "normal"
+    prices: str | None = None
+    loops: bool = True
+    budget: _BudgetTable | None = None
+    unattributed: _BudgetTable | None = None
+
+
+def load_settings(arguments: Mapping[str, Any], *, environ: Mapping[str, str], directory: Path) -> Settings:
+    """Merge the three sources; `None` among the arguments means not given.
+
+    Raises:
+        SettingsError: an unknown key, a value that cannot be meant, or a file that is not TOML; the sentence names the source.
+    """
+    merged: dict[str, Any] = {}
+    for source, values in _sources(arguments, environ, directory):
+        _check_names(values, source)
+        merged.update(values)
+        try:
+            Settings(**merged)
+        except ValidationError as wrong:
+            first = wrong.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise SettingsError(f"{source}: {where} = {first.get('input')!r}: {first['msg']}.", path=source) from None
+    return Settings(**merged)
+
+
+def find_project_file(name: str, directory: Path) -> Path | None:
+    """The nearest file of that name in a directory or above it."""
+    for folder in (directory, *directory.parents):
+        if (folder / name).is_file():
+            return folder / name
+    return None
+
+
+def _sources(
+    arguments: Mapping[str, Any], environ: Mapping[str, str], directory: Path
+) -> list[tuple[str, dict[str, Any]]]:
+    """(name, values) from the weakest source to the strongest."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    path = find_project_file(FILE_NAME, directory)
+    if path is not None:
+        found.append((str(path), _read(path)))
+    given = {name: value for name, value in environ.items() if name.startswith(_PREFIX) and name not in _NOT_SETTINGS}
+    found.append(("environment", {name.removeprefix(_PREFIX).lower(): value for name, value in given.items() if value}))
+    found.append(("arguments", {name: value for name, value in arguments.items() if value is not None}))
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as wrong:
+        raise SettingsError(f"{path} cannot be read as TOML: {wrong}.", path=str(path)) from None
+    # Prices and aliases may live in the same file; the price book reads them itself.
+    settings = {name: value for name, value in document.items() if name not in ("prices", "alias")}
+    if isinstance(document.get("prices"), str):
+        settings["prices"] = str(path.parent / document["prices"])
+    elif mapping_of(document.get("prices")) or mapping_of(document.get("alias")):
+        settings["prices"] = str(path)
+    return settings
+
+
+def _check_names(values: Mapping[str, Any], source: str) -> None:
+    for name in values:
+        if name not in Settings.model_fields:
+            close = difflib.get_close_matches(name, Settings.model_fields, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(sorted(Settings.model_fields))}."
+            shown = f"{_PREFIX}{name.upper()}" if source == "environment" else name
+            raise SettingsError(f"{source}: {shown!r} is not a setting of tokenguard.{hint}", path=source)

@@ -1,0 +1,194 @@
+"""Receipts: what one call cost, and what one run cost as a tree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from tokenguard.core.books import Kind, NodeSpend, Status
+from tokenguard.core.money import Money
+from tokenguard.core.usage import Quality, Usage
+
+__all__ = ["CallReceipt", "Receipt"]
+
+
+@dataclass(frozen=True, slots=True)
+class CallReceipt:
+    """What one call cost, attached to its reply: `tg.receipt_of(reply)`."""
+
+    attempt_id: str
+    model: str
+    status: Status
+    quality: Quality
+    cost: Money
+    ceiling: Money
+    """What was held for it before it was sent."""
+    usage: Usage | None
+    max_tokens: int | None
+    """What was sent; lower than asked where `clamped`."""
+    clamped: bool
+    price_id: str | None
+    attempts: int
+    ledger: str
+    """Where the row is, without credentials."""
+    run_id: str | None
+
+    @property
+    def usd(self) -> Decimal:
+        """The cost in dollars, exactly."""
+        return self.cost.usd
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a run cost, with everything below it. `str(receipt)` is the tree that people read."""
+
+    node: NodeSpend
+    children: tuple[Receipt, ...] = ()
+    ledger: str = "memory"
+    """Where the rows are, without credentials."""
+
+    @classmethod
+    def of(cls, nodes: tuple[NodeSpend, ...], *, ledger: str) -> Receipt:
+        """Build the tree from a ledger's nodes, parents before children; the first is the root.
+
+        Raises:
+            ValueError: `nodes` is empty.
+        """
+        if not nodes:
+            raise ValueError("a receipt needs at least its own node")
+        children: dict[str | None, list[NodeSpend]] = {}
+        for node in nodes[1:]:
+            children.setdefault(node.parent_id, []).append(node)
+        built: dict[str, Receipt] = {}
+        # Deepest first, without recursion: a run tree may be as deep as the agent that built it.
+        for node in reversed(nodes):
+            below = tuple(built[child.id] for child in children.get(node.id, ()))
+            built[node.id] = cls(node, below, ledger)
+        return built[nodes[0].id]
+
+    def walk(self) -> Iterator[Receipt]:
+        """This receipt and all below it, parents first."""
+        pending = [self]
+        while pending:
+            one = pending.pop()
+            yield one
+            pending.extend(reversed(one.children))
+
+    @property
+    def cost(self) -> Money:
+        """Everything settled in this run and below."""
+        return Money.from_pico(sum(one.node.usd.pico for one in self.walk()))
+
+    @property
+    def usd(self) -> Decimal:
+        """`cost` in dollars, exactly."""
+        return self.cost.usd
+
+    @property
+    def held(self) -> Money:
+        """Held for calls in flight and for calls nobody could resolve yet."""
+        return Money.from_pico(sum(one.node.held.pico for one in self.walk()))
+
+    @property
+    def estimated(self) -> Money:
+        """Of `cost`, what we counted ourselves."""
+        return Money.from_pico(sum(one.node.estimated.pico for one in self.walk()))
+
+    @property
+    def assumed(self) -> Money:
+        """Of `cost`, what is booked at its ceiling because nobody could say."""
+        return Money.from_pico(sum(one.node.assumed.pico for one in self.walk()))
+
+    @property
+    def calls(self) -> int:
+        """Attempts sent."""
+        return sum(one.node.calls for one in self.walk())
+
+    @property
+    def tokens(self) -> int:
+        """Input plus output tokens, cached ones included."""
+        return sum(one.node.tokens for one in self.walk())
+
+    @property
+    def steps(self) -> int:
+        """Entries of `@guard.step`, plus calls made outside any step."""
+        nodes = [one.node for one in self.walk()]
+        return sum(1 if node.kind is Kind.STEP else node.calls for node in nodes)
+
+    @property
+    def stopped(self) -> str | None:
+        """Why the run was stopped, as a sentence; None where it was not."""
+        return self.node.closed.sentence if self.node.closed else None
+
+    def json(self) -> dict[str, Any]:
+        """The tree as JSON values; money as decimal strings of dollars."""
+        return {
+            "id": self.node.id,
+            "kind": self.node.kind.value,
+            "name": self.node.name,
+            "usd": self.cost.json(),
+            "own_usd": self.node.usd.json(),
+            "held_usd": self.held.json(),
+            "estimated_usd": self.estimated.json(),
+            "assumed_usd": self.assumed.json(),
+            "calls": self.calls,
+            "steps": self.steps,
+            "tokens": self.tokens,
+            "outcome": self.node.outcome,
+            "stopped": self.stopped,
+            "labels": dict(self.node.labels),
+            "ledger": self.ledger,
+            "children": [child.json() for child in self.children],
+        }
+
+    def __str__(self) -> str:
+        lines = [*_render(self), f"ledger: {self.ledger}"]
+        return "\n".join(lines)
+
+
+def _render(root: Receipt, *, siblings: int = 12, depth: int = 24) -> Iterator[str]:
+    """One line per node; long rows of siblings and very deep chains are counted instead of listed, never dropped."""
+    pending: list[tuple[Receipt | str, str, str]] = [(root, "", "")]
+    while pending:
+        one, lead, indent = pending.pop()
+        if isinstance(one, str):
+            yield f"{lead}{one}"
+            continue
+        yield f"{lead}{_line(one)}"
+        shown: list[Receipt | str] = list(one.children[:siblings])
+        if len(indent) // 3 >= depth and one.children:
+            shown = [_rest(one.children, "below")]
+        elif len(one.children) > siblings:
+            shown.append(_rest(one.children[siblings:], "more"))
+        for index in range(len(shown) - 1, -1, -1):
+            last = index == len(shown) - 1
+            pending.append((shown[index], indent + ("└─ " if last else "├─ "), indent + ("   " if last else "│  ")))
+
+
+def _rest(receipts: tuple[Receipt, ...], word: str) -> str:
+    cost = Money.from_pico(sum(one.cost.pico for one in receipts))
+    return f"… {len(receipts)} {word}  {cost}  {sum(one.calls for one in receipts):,} calls"
+
+
+def _line(receipt: Receipt) -> str:
+    """Kind, name, cost of the whole subtree, calls, tokens, marks."""
+    marks = [f"{amount} {word}" for amount, word in _marks(receipt) if amount]
+    if receipt.node.closed:
+        marks.append(f"stopped: {receipt.node.closed.code}")
+    elif receipt.node.outcome not in (None, "completed"):
+        marks.append(str(receipt.node.outcome))
+    tail = f"  ({', '.join(marks)})" if marks else ""
+    name = _plain(receipt.node.name)
+    return f"{receipt.node.kind} {name}  {receipt.cost}  {receipt.calls:,} calls  {receipt.tokens:,} tokens{tail}"
+
+
+def _marks(receipt: Receipt) -> list[tuple[Money, str]]:
+    return [(receipt.held, "held"), (receipt.estimated, "estimated"), (receipt.assumed, "assumed")]
+
+
+def _plain(name: str) -> str:
+    """A name that cannot move a terminal's cursor."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in name)

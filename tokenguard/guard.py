@@ -1,0 +1,450 @@
+"""The facade: assembles the ports from settings; hands out runs, decorators and guarded calls."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import inspect
+import os
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
+
+from tokenguard.assembly import assemble
+from tokenguard.calls.acts import Acts
+from tokenguard.calls.call import Call, parse_call
+from tokenguard.calls.decorate import bound, scoped
+from tokenguard.calls.drive import adrive, drive
+from tokenguard.calls.flow import Opened, guarded
+from tokenguard.calls.hub import Hub
+from tokenguard.calls.iterate import AsyncStream, Stream
+from tokenguard.calls.parts import LateParts
+from tokenguard.calls.run import Run
+from tokenguard.calls.scope import Frame, current, entered
+from tokenguard.calls.scoped import ScopeBlock, path_scopes
+from tokenguard.calls.tool import LoopKey, guarded_tool
+from tokenguard.core import events
+from tokenguard.core.account import Scope
+from tokenguard.core.books import Kind
+from tokenguard.core.budget import Budget, Limits
+from tokenguard.core.ids import RandomIds
+from tokenguard.core.money import UsdLike
+from tokenguard.errors import NoActiveRun, UnattributedSpend
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from tokenguard.calls.charge import Charge
+    from tokenguard.calls.join import Joined
+    from tokenguard.calls.parts import Parts
+    from tokenguard.core.clock import Clock
+    from tokenguard.core.ids import Ids
+    from tokenguard.core.ports import Backend, Ledger
+    from tokenguard.pricing.policy import Prices
+
+__all__ = ["Guard"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+E = TypeVar("E", bound=events.Event)
+Mode = Literal["enforce", "observe"]
+Busy = Literal["wait", "raise"]
+
+
+class Guard:
+    """Stands between agent code and its providers: prices every call, holds its worst case, and stops at the caps.
+
+    Nothing is opened before the first call or run. Every argument may also come from the environment
+    (`TOKENGUARD_DATABASE`) or from `tokenguard.toml`; what is given here wins. Thread-safe; one per application is usual.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: str | os.PathLike[str] | None = None,
+        scope: str | None = None,
+        budget: Budget | None = None,
+        prices: Prices | str | os.PathLike[str] | Mapping[str, Any] | None = None,
+        mode: Mode | None = None,
+        strict: bool | None = None,
+        busy: Busy | None = None,
+        durability: Literal["normal", "full"] | None = None,
+        unattributed: Budget | None = None,
+        loops: bool | None = None,
+        backend: Backend | None = None,
+        ledger: Ledger | None = None,
+        clock: Clock | None = None,
+        ids: Ids | None = None,
+    ) -> None:
+        """Describe a guard.
+
+        Args:
+            database: `"memory"`, a file, or a SQLAlchemy URL (`sqlite:///spend.db`, `postgresql+psycopg://…`). None:
+                `tokenguard.db` beside the nearest `pyproject.toml`, else in the user's state folder.
+            scope: Where this application stands, such as `"acme/search"`; its budgets hold over restarts and machines.
+            budget: Caps everything under `scope`. With `per="run"` it caps each root run by itself.
+            prices: A price file, a mapping of the same shape, or `Prices(...)` with a policy for unknown models.
+            mode: `"observe"` refuses nothing, books truthfully and records what enforcing would have done.
+            strict: A call outside any run raises `NoActiveRun` instead of being booked to `unattributed`.
+            busy: What a call does while calls in flight hold the room: `"wait"` (at most 60 s) or `"raise"`.
+            durability: `"full"` makes SQLite survive power loss, at the price of an fsync per transaction.
+            unattributed: Cap for calls outside any run; $1 a day unless given.
+            loops: False switches the repetition rules off.
+            backend: Reaches models; None: LiteLLM. `tokenguard.testing` has one that follows a script.
+            ledger: Keeps the books; None: what `database` names.
+            clock: Tells the time; tests pass a fake.
+            ids: Makes ids; tests pass a counter.
+
+        Raises:
+            SettingsError: an unknown setting or a value that cannot be meant, at the first use.
+        """
+        self._given: dict[str, Any] = {
+            "database": None if database is None else os.fspath(database),
+            "scope": scope,
+            "mode": mode,
+            "strict": strict,
+            "busy": busy,
+            "durability": durability,
+            "loops": loops,
+        }
+        self._budget, self._unattributed, self._prices = budget, unattributed, prices
+        self._hub = Hub()
+        self._ids: Ids = ids or RandomIds()
+        self._late = LateParts(self._build)
+        self._backend, self._ledger, self._clock = backend, ledger, clock
+        self._base: Frame | None = None
+        self._lock = threading.RLock()
+        self._closed = False
+        _GUARDS.add(self)
+        self.acts = Acts(self._late, self._frame_or_base, self._ids)
+
+    # ---- calls ------------------------------------------------------------------------------------------------------
+
+    def completion(self, model: str, messages: Sequence[Any], **options: Any) -> Any:
+        """`litellm.completion`, guarded: the same arguments, the same reply or stream, with its receipt.
+
+        Raises:
+            SpendStopped: the scope is closed; nothing was sent.
+            SpendRefused: this call was not sent; the run lives.
+            LedgerUnavailable: the books cannot answer; nothing was sent.
+            Exception: whatever the provider raised, untouched, with a note about the money.
+        """
+        return self._call("chat", model, messages, options)
+
+    async def acompletion(self, model: str, messages: Sequence[Any], **options: Any) -> Any:
+        """`litellm.acompletion`, guarded; see `completion`."""
+        return await self._acall("chat", model, messages, options)
+
+    def responses(self, model: str, input: Any, **options: Any) -> Any:  # noqa: A002  # LiteLLM's own name
+        """`litellm.responses`, guarded; see `completion`."""
+        return self._call("responses", model, input, options)
+
+    async def aresponses(self, model: str, input: Any, **options: Any) -> Any:  # noqa: A002  # LiteLLM's own name
+        """`litellm.aresponses`, guarded; see `completion`."""
+        return await self._acall("responses", model, input, options)
+
+    def embedding(self, model: str, input: Any, **options: Any) -> Any:  # noqa: A002  # LiteLLM's own name
+        """`litellm.embedding`, guarded; see `completion`."""
+        return self._call("embeddings", model, input, options)
+
+    async def aembedding(self, model: str, input: Any, **options: Any) -> Any:  # noqa: A002  # LiteLLM's own name
+        """`litellm.aembedding`, guarded; see `completion`."""
+        return await self._acall("embeddings", model, input, options)
+
+    # ---- runs -------------------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        name: str,
+        *,
+        budget: Budget | None = None,
+        limits: Limits | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Run:
+        """A run, for `with` or `async with`: what is called inside belongs to it, in its budgets and its receipt."""
+        return self._new(Kind.RUN, name, budget, limits, labels)
+
+    def agent(
+        self,
+        name: str,
+        *,
+        budget: Budget | None = None,
+        limits: Limits | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Callable[[F], F]:
+        """Decorate an agent: each call of it is one run below the one that called it."""
+        return lambda function: scoped(
+            function, lambda: self._new(Kind.AGENT, name, budget, limits, labels), self._late
+        )
+
+    @overload
+    def step(self, function: F, /) -> F: ...
+    @overload
+    def step(self, name: str | None = None, /, *, budget: Budget | None = None) -> Callable[[F], F]: ...
+    def step(self, function: Any = None, /, *, budget: Budget | None = None) -> Any:
+        """Decorate a step: it is priced as one line of the receipt and counts one of `Budget(steps=)`."""
+        if callable(function):
+            return self._stepped(function, _name_of(function), budget)
+        return lambda step: self._stepped(step, function or _name_of(step), budget)
+
+    @overload
+    def tool(self, function: F, /) -> F: ...
+    @overload
+    def tool(self, name: str | None = None, /, *, loop_key: LoopKey = None, poll: bool = False) -> Callable[[F], F]: ...
+    def tool(self, function: Any = None, /, *, loop_key: LoopKey = None, poll: bool = False) -> Any:
+        """Decorate a tool: the same call with the same result, six times in the last ten, stops the run.
+
+        Args:
+            function: The tool, or its name.
+            loop_key: Names of the arguments that make two calls equal, a function of them, or False: never counted.
+            poll: The tool is asked again on purpose (a queue, a build): never counted.
+        """
+        key = False if poll else loop_key
+        if callable(function):
+            return guarded_tool(function, _name_of(function), key, self._late)
+        return lambda tool: guarded_tool(tool, function or _name_of(tool), key, self._late)
+
+    def scope(self, path: str, *, budget: Budget | None = None) -> ScopeBlock:
+        """A named scope under this guard's own, for `with` and `async with`; its budget holds over restarts."""
+        return ScopeBlock(self._late, self._frame_or_base, path, budget)
+
+    def join(self, token: str) -> Joined:
+        """Enter a run that lives in another process, by its token; both pay: that run, and where you stand.
+
+        Raises:
+            SettingsError: the token is not of this ledger, is expired, or its run has ended.
+        """
+        return self.acts.join(token)
+
+    def env(self) -> dict[str, str]:
+        """Variables that let a child process join the current run: `subprocess.run(…, env={**os.environ, **guard.env()})`."""
+        return self.acts.env(self._frame_or_base())
+
+    def bind(self, function: F) -> F:
+        """Carry the current run into threads, executors and callbacks: `executor.submit(guard.bind(fn), …)`."""
+        return bound(function, current(self))
+
+    # ---- acts -------------------------------------------------------------------------------------------------------
+
+    def kill(self, run_id: str, *, why: str, by: str | None = None) -> bool:
+        """Close a run and everything below it, in every process. False: it was closed already."""
+        return self.acts.kill(run_id, why=why, by=by)
+
+    def resume(self, run_id: str, *, why: str, by: str | None = None) -> bool:
+        """Let a stopped run go on where it was. False: it was not stopped."""
+        return self.acts.resume(run_id, why=why, by=by)
+
+    def top_up(
+        self,
+        scope: str,
+        *,
+        usd: UsdLike | None = None,
+        tokens: int | None = None,
+        calls: int | None = None,
+        steps: int | None = None,
+        by: str | None = None,
+    ) -> None:
+        """Raise the caps of a scope's open windows; a stop by such a cap ends.
+
+        Args:
+            scope: A run's id, a path such as `"acme/search"`, or a key as errors name it (`"run:…"`).
+            usd: Dollars to add, above zero.
+            tokens: Tokens to add.
+            calls: Calls to add.
+            steps: Steps to add.
+            by: Who does it, for the books.
+
+        Raises:
+            SettingsError: there is no such budget.
+        """
+        self.acts.top_up(scope, {"usd": usd, "tokens": tokens, "calls": calls, "steps": steps}, by=by)
+
+    @overload
+    def charge(self, what: str, *, usd: UsdLike) -> None: ...
+    @overload
+    def charge(self, what: str, *, up_to: UsdLike) -> Charge: ...
+    def charge(self, what: str, *, usd: UsdLike | None = None, up_to: UsdLike | None = None) -> Charge | None:
+        """Book a cost that is no model call.
+
+        `usd=` books what was already spent, even above the caps. `up_to=` gives a block that reserves first:
+        `with guard.charge("browser", up_to="0.50") as charge: … charge.usd("0.12")`.
+        """
+        return self.acts.charge(what, self._frame_or_unattributed(what), usd=usd, up_to=up_to)
+
+    def on(self, kind: type[E], listener: Callable[[E], object]) -> Callable[[], None]:
+        """Listen to facts, such as `tokenguard.events.Stopped`; the answer ends it. Listeners cannot change a verdict."""
+        return self._hub.on(kind, listener)
+
+    def close(self) -> None:
+        """Close open streams, finish bookkeeping and let go of the database. The guard cannot be used afterwards."""
+        parts = self._late.built
+        if parts is None or self._closed:
+            return
+        self._closed = True
+        for stream in set(parts.streams):
+            stream.close() if isinstance(stream, Stream) else stream.drop()
+        parts.watch.stop()
+        parts.executor.shutdown(wait=True)
+        parts.ledger.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # ---- assembly ---------------------------------------------------------------------------------------------------
+
+    def _call(self, operation: str, model: str, content: Any, options: Mapping[str, Any]) -> Any:
+        parts = self._late.get()
+        call = self._parse(operation, model, content, options, parts, threading.get_ident())
+        reply = drive(guarded(call, parts), parts)
+        return Stream(reply, parts) if isinstance(reply, Opened) else reply
+
+    async def _acall(self, operation: str, model: str, content: Any, options: Mapping[str, Any]) -> Any:
+        parts = await self._late.aget()
+        call = self._parse(operation, model, content, options, parts, asyncio.current_task())
+        reply = await adrive(guarded(call, parts), parts, heavy=parts.counter.is_heavy(call.content))
+        return AsyncStream(reply, parts) if isinstance(reply, Opened) else reply
+
+    def _parse(
+        self, operation: str, model: str, content: Any, options: Mapping[str, Any], parts: Parts, opened_by: object
+    ) -> Call:
+        targets, retries, timeout_s = parse_call(operation, model, content, options, refused=parts.refused)
+        frame = self._frame_or_unattributed(model)
+        return Call(
+            id=parts.ids.new(),
+            operation=operation,
+            # A snapshot: the caller may append to the list while the call is under way.
+            content=list(content) if isinstance(content, list | tuple) else content,
+            targets=targets,
+            retries=retries,
+            timeout_s=timeout_s,
+            node=frame.node,
+            scope=frame.scope,
+            scopes=frame.scopes,
+            began_s=parts.clock.monotonic(),
+            opened_by=opened_by,
+        )
+
+    def _new(
+        self, kind: Kind, name: str, budget: Budget | None, limits: Limits | None, labels: Mapping[str, str] | None
+    ) -> Run:
+        budgets = (budget,) if budget is not None else ()
+        if kind is not Kind.STEP and self._budget is not None and self._budget.per == "run" and current(self) is None:
+            budgets = (*budgets, self._budget)
+        return Run(
+            self._late,
+            self._frame_or_base,
+            kind=kind,
+            name=name,
+            budgets=budgets,
+            limits=limits,
+            labels=labels,
+            new_id=self._ids.new(),
+            token=self.acts.token,
+        )
+
+    def _stepped(self, function: F, name: str, budget: Budget | None) -> F:
+        return scoped(function, lambda: self._new(Kind.STEP, name, budget, None, None), self._late)
+
+    def _build(self) -> Parts:
+        parts, settings = assemble(
+            self,
+            self._given,
+            directory=Path.cwd(),
+            prices=self._prices,
+            hub=self._hub,
+            ids=self._ids,
+            backend=self._backend,
+            ledger=self._ledger,
+            clock=self._clock,
+        )
+        budget = self._budget or (settings.budget.budget() if settings.budget else None)
+        self._budget = budget
+        self._unattributed = self._unattributed or (
+            settings.unattributed.budget() if settings.unattributed else Budget(usd=1, per="day")
+        )
+        self._strict = settings.strict
+        shared = (budget,) if budget is not None and budget.per != "run" else ()
+        scopes = path_scopes("", settings.scope, shared)
+        now = parts.clock.now()
+        for scope in scopes:
+            if scope.budgets:
+                parts.ledger.declare(scope, now)
+        self._base = Frame(self, None, None, settings.scope.strip("/"), scopes)
+        return parts
+
+    def _frame_or_base(self) -> Frame:
+        """Where the caller stands, else this guard's own scopes."""
+        frame = current(self)
+        if frame is not None:
+            return frame
+        self._late.get()
+        assert self._base is not None, "assembled with the parts"
+        return self.acts.inherited(self._base)
+
+    def _frame_or_unattributed(self, what: str) -> Frame:
+        """Where the caller stands; outside any run, the `unattributed` scope pays, with a warning."""
+        frame = self._frame_or_base()
+        if frame.node is not None:
+            return frame
+        if self._strict:
+            raise NoActiveRun(
+                f"{what!r} was called outside any run and strict=True. Call it inside `with guard.run(...)` or an agent, and "
+                "carry the run into threads with guard.bind(fn).",
+                model=what,
+            )
+        path = f"{frame.scope}/unattributed" if frame.scope else "unattributed"
+        assert self._unattributed is not None, "assembled with the parts"
+        warnings.warn(
+            f"{what!r} was called outside any run; it is booked to {path!r} under a cap of its own. Call it inside "
+            "`with guard.run(...)`, or carry the run into threads with guard.bind(fn).",
+            UnattributedSpend,
+            stacklevel=_outside(),
+        )
+        parts = self._late.get()
+        parts.emit(events.Unattributed(at=parts.clock.now(), run_id=None, scope_key=f"scope:{path}", model=what))
+        scope = Scope(f"scope:{path}", path, (self._unattributed,))
+        return Frame(self, entered(), None, path, (*frame.scopes, scope))
+
+    def _after_fork(self) -> None:
+        """In a forked child: the parent's threads and connections are not here."""
+        parts = self._late.built
+        if parts is not None:
+            parts.renew_after_fork()
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    return getattr(function, "__qualname__", type(function).__name__).replace("<locals>.", "")
+
+
+def _outside() -> int:
+    """How many frames up the first line of the caller's own code is, for warnings that point there."""
+    package, depth = str(Path(__file__).parent), 1
+    here = inspect.currentframe()
+    while here is not None and here.f_code.co_filename.startswith(package):
+        here, depth = here.f_back, depth + 1
+    return depth - 1
+
+
+_GUARDS: weakref.WeakSet[Guard] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    for guard in set(_GUARDS):
+        guard.close()
+
+
+def _renew_all() -> None:
+    for guard in set(_GUARDS):
+        guard._after_fork()  # noqa: SLF001  # the hook belongs to the class
+
+
+atexit.register(_close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_all)

@@ -1,0 +1,1 @@
+"""Pure evidence and rules for runs that repeat themselves."""
