@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,10 @@ from support import PRICES, MakeGuard, MakeServer
 
 import tokenguard as tg
 from tokenguard.testing.model_server import ModelServer, Reply
+
+# Some of these tests also call LiteLLM directly, which fetches prices at import unless it is told not to.
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _litellm_loaded() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from tokenguard.calls.call import Call, output_option
@@ -68,7 +68,18 @@ def bounds_of(
     most = _output_max(call, card, given, None if window is None else window - likely)
     least = min(most, _output_min(options))
     answers = _answers(options)
+    fixed_pico, rate_pico = 0, 0
+    if card is not None:
+        tier = cast("str | None", options.get("service_tier"))
+        input_rate = card.input_rate_max(seen.tokens, service_tier=tier, cache_write=_cache_write(call, options))
+        output_rate = card.output_rate_max(
+            seen.tokens, service_tier=tier, audio=_wants(options, "audio"), image=_wants(options, "image")
+        )
+        fees = card.request_fee_pico + _tool_fees(options, card, capped_usd=capped_usd)
+        fixed_pico, rate_pico = seen.tokens * input_rate + fees, output_rate * answers if most else 0
     ask = Ask(
+        fixed_pico=fixed_pico,
+        output_rate_pico=rate_pico,
         input_tokens=seen.tokens,
         output_min=least,
         output_max=most,
@@ -77,19 +88,7 @@ def bounds_of(
         steps=int(step),
         priced=priced,
     )
-    if card is None:
-        return Bounds(ask, seen, likely, name, given)
-    tier = cast("str | None", options.get("service_tier"))
-    input_rate = card.input_rate_max(seen.tokens, service_tier=tier, cache_write=_cache_write(call, options))
-    output_rate = card.output_rate_max(
-        seen.tokens, service_tier=tier, audio=_wants(options, "audio"), image=_wants(options, "image")
-    )
-    worst = replace(
-        ask,
-        fixed_pico=seen.tokens * input_rate + card.request_fee_pico + _tool_fees(options, card, capped_usd=capped_usd),
-        output_rate_pico=output_rate * answers if most else 0,
-    )
-    return Bounds(worst, seen, likely, name, given)
+    return Bounds(ask, seen, likely, name, given)
 
 
 def _seen(bound: InputBound | None, window: int | None) -> InputBound:
@@ -152,8 +151,13 @@ def _cache_write(call: Call, options: Mapping[str, Any]) -> str | None:
 
 def _marks(carriers: Sequence[Any]) -> list[Any]:
     """Every `cache_control` on messages, their parts and tools."""
-    holders = (one for carrier in carriers for one in (carrier, *list_of(mapping_of(carrier).get("content"))))
-    return [mark for mark in (mapping_of(one).get("cache_control") for one in holders) if mark is not None]
+    marks: list[Any] = []
+    for carrier in map(mapping_of, carriers):
+        marks.append(carrier.get("cache_control"))
+        content = carrier.get("content")
+        if type(content) is not str:
+            marks += [mapping_of(part).get("cache_control") for part in list_of(content)]
+    return [mark for mark in marks if mark is not None]
 
 
 def _tool_fees(options: Mapping[str, Any], card: PriceCard, *, capped_usd: bool) -> int:

@@ -100,7 +100,7 @@ async def adrive(flow: Flow[R], parts: Parts, *, heavy: bool = False) -> R:
             cancelled = cancelled or late
             step = flow.send
         except GeneratorExit:
-            detach(flow, GeneratorExit(), parts, after=pending)
+            detach(flow, _ThrownAway(), parts, after=pending)
             raise
         except BaseException as error:  # noqa: BLE001  # thrown into the flow, which settles and raises it again
             answer, step = error, flow.throw
@@ -160,6 +160,10 @@ async def _await_turn(effect: Wait) -> bool:
     finally:
         signalled = ticket.disarm()
     return signalled or woken.is_set()
+
+
+class _ThrownAway(BaseException):
+    """What the flow of a discarded coroutine is ended with: `yield from` would turn a GeneratorExit into a close."""
 
 
 class _Returned(Exception):  # noqa: N818  # not an error: StopIteration cannot cross a future

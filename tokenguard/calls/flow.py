@@ -80,9 +80,10 @@ def _answered(sent: Sent, reply: Any, parts: Parts) -> Flow[Any]:
     if sent.attempt.call.stream:
         return Opened(sent, reply)
     part = parts.backend.read(sent.attempt.call.operation, reply)
-    receipt = yield from settled(sent, posted(sent, part, parts), parts)
+    booking = posted(sent, part, parts)
+    receipt = yield from settled(sent, booking, parts)
     attach_receipt(reply, receipt)
-    yield from learned(sent, part, parts)
+    yield from learned(sent, part, booking, parts)
     return reply
 
 
@@ -183,7 +184,7 @@ def _raise_unless_busy(verdict: Short | Closure, attempt: Attempt, parts: Parts)
         raise busy
     account_id = verdict.state.account.id
     if any(
-        stream.opened_by is attempt.call.opened_by and account_id in stream.account_ids for stream in set(parts.streams)
+        stream.opened_by == attempt.call.opened_by and account_id in stream.account_ids for stream in set(parts.streams)
     ):
         busy.add_note(
             "tokenguard: the stream that this task itself holds open has the room; read it to its end or close it."

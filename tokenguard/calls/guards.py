@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 from tokenguard.calls.effects import Book, Flow, ask
 from tokenguard.calls.settlement import close_scope, returned
 from tokenguard.core import events
-from tokenguard.core.books import Kind
+from tokenguard.core.books import Kind, Status
 from tokenguard.core.money import Money
 from tokenguard.core.stops import error_from
 from tokenguard.core.untrusted import list_of, mapping_of
+from tokenguard.core.usage import Quality
 from tokenguard.errors import (
     BudgetExceeded,
     DepthExceeded,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tokenguard.calls.outcome import Sent
     from tokenguard.calls.parts import Parts
     from tokenguard.calls.scope import Node
+    from tokenguard.core.books import Booking
     from tokenguard.core.ports import Part
 
 __all__ = [
@@ -40,6 +42,8 @@ __all__ = [
 ]
 
 _MINUTE_S: Final = 60.0
+_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
+"""Types of values that are their own picture."""
 
 
 def check_repeats(call: Call, parts: Parts) -> Flow[None]:
@@ -91,14 +95,14 @@ def wall_stop(node: Node, now_s: float) -> BudgetExceeded | None:
     )
 
 
-def learned(sent: Sent, part: Part, parts: Parts) -> Flow[None]:
+def learned(sent: Sent, part: Part, booking: Booking, parts: Parts) -> Flow[None]:
     """After an answer: remember what its prompt counted, and whether the same answer keeps coming back.
 
     A loop found here closes the run but the answer is handed out: it is paid for.
     """
     call, model = sent.attempt.call, sent.attempt.target.model
     try:
-        _remember_count(sent, part, parts)
+        _remember_count(sent, part, booking, parts)
         node = call.node.run if call.node else None
         if node is None or not parts.loops or call.operation != "chat":
             return
@@ -175,11 +179,14 @@ def tool_returned(node: Node, tool: str, evidence: str, *, began_s: float, parts
         )
 
 
-def _remember_count(sent: Sent, part: Part, parts: Parts) -> None:
+def _remember_count(sent: Sent, part: Part, booking: Booking, parts: Parts) -> None:
     """Teach the counter what the provider counted for this prompt."""
     if sent.attempt.call.operation != "chat" or part.usage is None:
         return
-    usage = parts.split_usage(part.usage, provider=sent.attempt.facts.provider)
+    usage = booking.usage
+    if usage is None or booking.status is not Status.OK or booking.quality is not Quality.REPORTED:
+        # What was booked is not what the provider counted, or not for certain.
+        usage = parts.split_usage(part.usage, provider=sent.attempt.facts.provider)
     if usage.input_total:
         call = sent.attempt.call
         extras = sent.attempt.extras
@@ -273,10 +280,12 @@ def _fingerprint(value: Any) -> int:
 
 def _frozen(value: Any, depth: int) -> Any:
     """A hashable picture of a JSON-like value; what nests too deep or is none is pictured by its type."""
-    if isinstance(value, str | int | float | bool | None.__class__):
+    if type(value) in _PLAIN or isinstance(value, str | int | float):
         return value
     if depth > 16:  # noqa: PLR2004  # deeper than any message; a cycle ends here
         return type(value).__name__
-    if mapping_of(value):
-        return tuple((key, _frozen(one, depth + 1)) for key, one in mapping_of(value).items())
-    return tuple(_frozen(one, depth + 1) for one in list_of(value)) or type(value).__name__
+    fields = mapping_of(value)
+    if fields:
+        # What is plain needs no call of its own: this looks at every message of every request.
+        return tuple([(key, one if type(one) in _PLAIN else _frozen(one, depth + 1)) for key, one in fields.items()])
+    return tuple([_frozen(one, depth + 1) for one in list_of(value)]) or type(value).__name__

@@ -46,9 +46,8 @@ class Sent:
 def posted(sent: Sent, part: Part, parts: Parts) -> Booking:
     """A complete answer: the provider's usage × card; counted by us where the provider reported nothing."""
     if part.cache_hit:
-        return replace(
-            _base(sent, part, parts), status=Status.CACHE_HIT, quality=Quality.REPORTED, usage=Usage(requests=0)
-        )
+        amounts = Amounts(calls=1, steps=sent.grant.amounts.steps)
+        return _answer(sent, part, parts, amounts, status=Status.CACHE_HIT, usage=Usage(requests=0))
     try:
         usage = _reported(sent, part, parts)
     except BadAmount as unreadable:
@@ -63,7 +62,7 @@ def counted(sent: Sent, part: Part, parts: Parts, *, unread: int = 0) -> Booking
     model = sent.attempt.target.model
     output = (parts.counter.count(model, part.text) if part.text else 0) + unread
     usage = Usage(input_tokens=sent.attempt.bounds.likely_input, output_tokens=output)
-    return replace(_priced(sent, part, usage, Quality.ESTIMATED, parts), status=Status.CLOSED)
+    return _priced(sent, part, usage, Quality.ESTIMATED, parts, status=Status.CLOSED)
 
 
 def rejected(sent: Sent, failure: Failure, parts: Parts) -> Booking:
@@ -104,9 +103,10 @@ def _reported(sent: Sent, part: Part, parts: Parts) -> Usage | None:
     return usage if usage.tokens or usage.input_milliseconds or usage.output_milliseconds else None
 
 
-def _priced(sent: Sent, part: Part, usage: Usage, quality: Quality, parts: Parts) -> Booking:
+def _priced(
+    sent: Sent, part: Part, usage: Usage, quality: Quality, parts: Parts, *, status: Status = Status.OK
+) -> Booking:
     """Usage × card, with the provider's own cost booked where it states one."""
-    booking = _base(sent, part, parts)
     tier = part.service_tier or sent.attempt.target.options.get("service_tier")
     lines, computed, card, note = _lines(sent, part, usage, tier, parts)
     stated = Money(part.stated_usd).pico if part.stated_usd is not None else None
@@ -114,10 +114,13 @@ def _priced(sent: Sent, part: Part, usage: Usage, quality: Quality, parts: Parts
     if cost is None and card is not None:
         cost = sent.grant.amounts.usd_pico  # A meter without a rate: what was held is the best bound there is.
     assumed = (stated is None and computed is None) or (card is not None and card.source == "assumed")
-    return replace(
-        booking,
+    return _answer(
+        sent,
+        part,
+        parts,
+        Amounts(cost or 0, usage.tokens, calls=1, steps=sent.grant.amounts.steps),
+        status=status,
         quality=Quality.ASSUMED if assumed else quality,
-        amounts=Amounts(cost or 0, usage.tokens, calls=1, steps=sent.grant.amounts.steps),
         usage=usage,
         lines=lines,
         price_id=card.id if card else None,
@@ -162,16 +165,26 @@ def _echo(sent: Sent, part: Part, parts: Parts) -> PriceCard | None:
     return None if card.id == reserved.id or card.rates == reserved.rates else card
 
 
-def _base(sent: Sent, part: Part, parts: Parts) -> Booking:
-    """What every answer's booking says about itself."""
+def _answer(
+    sent: Sent,
+    part: Part,
+    parts: Parts,
+    amounts: Amounts,
+    *,
+    status: Status = Status.OK,
+    quality: Quality = Quality.REPORTED,
+    computed_pico: int | None = 0,
+    **known: Any,
+) -> Booking:
+    """The booking of an answer: what every answer says about itself, and what is known about this one besides."""
     now_s = parts.clock.monotonic()
     return Booking(
         at=parts.clock.now(),
-        status=Status.OK,
-        quality=Quality.REPORTED,
-        amounts=Amounts(calls=1, steps=sent.grant.amounts.steps),
+        status=status,
+        quality=quality,
+        amounts=amounts,
         ceiling_pico=sent.grant.amounts.usd_pico,
-        computed_pico=0,
+        computed_pico=computed_pico,
         response_model=part.model,
         response_id=part.response_id,
         finish_reason=part.finish_reason,
@@ -181,6 +194,7 @@ def _base(sent: Sent, part: Part, parts: Parts) -> Booking:
         ttft_ms=None if sent.first_s is None else _milliseconds(sent.first_s - sent.began_s),
         endpoint=sent.attempt.endpoint,
         would_have=_would_have(sent),
+        **known,
     )
 
 

@@ -48,6 +48,18 @@ class Node:
     """(monotonic seconds, pico-USD, tokens) of the last minute, where velocity is limited."""
     streams: WeakSet[Any] = field(default_factory=WeakSet[Any])
     repeats: Repeats = field(default_factory=Repeats)
+    agent: str | None = field(init=False)
+    """Name of the innermost agent."""
+    _root: Node | None = field(init=False, repr=False)
+    _run: Node | None = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # Found once, because every call asks; None stands for this node, which would else keep itself alive.
+        parent = self.parent
+        above = None if parent is None else parent.agent
+        self.agent = self.name if self.kind is Kind.AGENT else above
+        self._root = None if parent is None else parent.root
+        self._run = None if self.kind is not Kind.STEP or parent is None else parent.run
 
     @property
     def lineage(self) -> Iterator[Node]:
@@ -60,13 +72,12 @@ class Node:
     @property
     def root(self) -> Node:
         """The outermost node."""
-        *_, root = self.lineage
-        return root
+        return self._root or self
 
     @property
     def run(self) -> Node:
         """The innermost run or agent: this node, unless it is a step."""
-        return next((node for node in self.lineage if node.kind is not Kind.STEP), self.root)
+        return self._run or self
 
     @property
     def run_ids(self) -> tuple[str, ...]:
@@ -77,11 +88,6 @@ class Node:
     def depth(self) -> int:
         """How many runs and agents nest here, this one included."""
         return sum(1 for node in self.lineage if node.kind is not Kind.STEP)
-
-    @property
-    def agent(self) -> str | None:
-        """Name of the innermost agent."""
-        return next((node.name for node in self.lineage if node.kind is Kind.AGENT), None)
 
     def stop(self) -> SpendStopped | None:
         """The outermost stop that this process knows of."""

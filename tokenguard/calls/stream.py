@@ -124,8 +124,9 @@ class Tap:
     def finish(self) -> Flow[CallReceipt]:
         """Book a stream that was read to its end."""
         part = self._whole()
-        self.receipt = yield from settled(self.sent, posted(self.sent, part, self.parts), self.parts)
-        yield from learned(self.sent, part, self.parts)
+        booking = posted(self.sent, part, self.parts)
+        self.receipt = yield from settled(self.sent, booking, self.parts)
+        yield from learned(self.sent, part, booking, self.parts)
         return self.receipt
 
     def abandon(self) -> Flow[None]:

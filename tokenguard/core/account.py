@@ -76,6 +76,9 @@ class Account:
     reserve_final_pico: int = 0
 
 
+_FOREVER = Window("", None)
+
+
 def accounts_on(path: Sequence[Scope], at: datetime) -> tuple[Account, ...]:
     """Every account a call at `at` must fit, outermost scope first, units in their precedence."""
     return tuple(
@@ -115,7 +118,16 @@ def window_at(per: Per, tz: str, at: datetime) -> Window:
     windows, and a day of 23 or 25 hours is one.
     """
     if per in ("run", "total"):
-        return Window("", None)
+        return _FOREVER
+    # Windows begin and end on whole minutes, so that one look a minute is enough. In UTC, because instants that a zone's
+    # clock shows twice are equal in that zone.
+    utc = at if at.tzinfo is UTC else at.astimezone(UTC)
+    return _window_in(per, tz, utc.replace(second=0, microsecond=0))
+
+
+@lru_cache(maxsize=256)
+def _window_in(per: Per, tz: str, at: datetime) -> Window:
+    """The calendar window that holds the minute `at`."""
     local = at.astimezone(ZoneInfo(tz))
     if per in ("minute", "hour"):
         # Offsets are whole minutes but not whole hours (India), so the local field decides, in UTC arithmetic.

@@ -175,7 +175,11 @@ def _zone(tz: str) -> str:
 
 
 def _shares(warn_at: Sequence[float]) -> tuple[float, ...]:
-    shares = tuple(sorted(set(warn_at)))
+    try:
+        shares = tuple(sorted({share + 0.0 for share in warn_at}))
+    except TypeError:
+        text = repr(warn_at)
+        raise BadAmount(f"warn_at={text}: give shares of the cap, as in (0.5, 0.8).", amount=text) from None
     if any(not 0 < share < 1 for share in shares):
         raise BadAmount(f"warn_at={warn_at!r}: shares lie between 0 and 1, as in (0.5, 0.8).", amount=repr(warn_at))
     return shares

@@ -28,8 +28,7 @@ class RandomIds:
         """A new UUIDv7."""
         # time_ns is not a reading of the time that anybody acts on, only the id's sort key.
         milliseconds = time.time_ns() // 1_000_000
-        random = int.from_bytes(os.urandom(10))
         head = f"{milliseconds & 0xFFFF_FFFF_FFFF:012x}"
-        middle = f"{0x7000 | (random >> 68) & 0xFFF:04x}"
-        variant = f"{0x8000 | (random >> 54) & 0x3FFF:04x}"
-        return f"{head[:8]}-{head[8:]}-{middle}-{variant}-{random & 0xFFFF_FFFF_FFFF:012x}"
+        random = os.urandom(10).hex()
+        variant = "89ab"[int(random[3], 16) & 3]
+        return f"{head[:8]}-{head[8:]}-7{random[:3]}-{variant}{random[4:7]}-{random[7:19]}"

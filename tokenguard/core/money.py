@@ -48,7 +48,8 @@ class Money:
     @property
     def usd(self) -> Decimal:
         """The amount in dollars, exactly."""
-        return Decimal(self.pico).scaleb(-12) if self.pico else Decimal(0)
+        # Built from text: arithmetic would round to the digits of the caller's decimal context.
+        return Decimal(f"{self.pico}e-12") if self.pico else Decimal(0)
 
     def __add__(self, other: Money) -> Money:
         return Money.from_pico(self.pico + other.pico)
@@ -107,7 +108,7 @@ def _to_pico(usd: UsdLike) -> int:
         raise BadAmount(f'{usd!r} is not an amount of money. Write dollars, as in "2.50".', amount=usd) from None
     if not amount.is_finite():
         raise BadAmount(f"{usd!r} is not a finite amount of money.", amount=str(usd))
-    if abs(amount) >= _MAX_USD:
+    if amount.copy_abs() >= _MAX_USD:  # abs() would round to the caller's decimal context
         raise BadAmount(f"{usd!r} is above the largest amount a ledger can hold ($10^24).", amount=str(usd))
     with localcontext() as context:
         context.prec = 60

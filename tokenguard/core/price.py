@@ -190,7 +190,7 @@ class PriceCard:
     def lines(self, usage: Usage, service_tier: str | None = None) -> tuple[Line, ...]:
         """The same as invoice lines, one per meter that was used; their amounts add up to `cost` exactly.
 
-        A meter whose rate is 0 has no line unless the whole card is free, so that a report shows what was charged for.
+        Free tokens have lines too, so that a report can count them; a request fee of 0 has none.
 
         Raises:
             Unpriceable: a quantity meets an unknown rate.
@@ -203,7 +203,7 @@ class PriceCard:
                 continue
             if rate is None:
                 raise self._gap(meter)
-            if rate or (self.free and meter is not Meter.REQUEST):
+            if rate or meter is not Meter.REQUEST:
                 found.append(Line(meter, quantity, rate, quantity * rate))
         return tuple(found)
 
@@ -264,10 +264,6 @@ class PriceCard:
     def web_search_pico(self) -> int | None:
         """Pico-USD for one web search of the provider's own tool; None: unknown."""
         return self.rates[Meter.WEB_SEARCH]
-
-    def table(self, service_tier: str | None = None) -> RateTable:
-        """The table of a service tier that this card lists under that name; the standard one for all others."""
-        return self.tables_for(service_tier)[0]
 
     def tables_for(self, service_tier: str | None) -> tuple[RateTable, *tuple[RateTable, ...]]:
         """The tables that a service tier may be billed by; more than one only where the card does not know the name.

@@ -6,8 +6,10 @@ split happens once, at the door (`pricing/shapes.py`), and everything behind it 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from operator import attrgetter
 from typing import Final
 
 from tokenguard.errors import BadAmount
@@ -55,8 +57,10 @@ class Usage:
     output_milliseconds: int = 0
 
     def __post_init__(self) -> None:
-        for meter in METERS:
-            quantity = getattr(self, meter)
+        quantities = _leaves(self)
+        if {*map(type, quantities)} == _WHOLE and min(quantities) >= 0:
+            return  # Nearly every usage there is; which leaf is wrong is only looked for where one is.
+        for meter, quantity in zip(METERS, quantities, strict=True):
             if type(quantity) is not int or quantity < 0:
                 raise BadAmount(
                     f"usage {meter} = {quantity!r} cannot be meant: counts are whole numbers, 0 or more.",
@@ -89,7 +93,7 @@ class Usage:
 
     def quantities(self) -> tuple[int, ...]:
         """All leaves in the order of `METERS`: shape (n_meters,)."""
-        return tuple(getattr(self, meter) for meter in METERS)
+        return _leaves(self)
 
 
 class Meter(StrEnum):
@@ -115,5 +119,8 @@ class Meter(StrEnum):
 METERS: Final[tuple[Meter, ...]] = tuple(Meter)
 INPUT_METERS: Final = METERS[:7]
 OUTPUT_METERS: Final = METERS[7:11]
+
+_WHOLE: Final = {int}
+_leaves: Final[Callable[[Usage], tuple[int, ...]]] = attrgetter(*METERS)
 
 assert tuple(field.name for field in fields(Usage)) == METERS, "Usage and Meter name the same leaves in the same order"

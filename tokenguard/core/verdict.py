@@ -151,7 +151,7 @@ def _least_fits(least: int, state: AccountState, ask: Ask) -> Reason | None:
         return Reason.UNPRICED
     if least == 0:
         return None
-    if least > state.cap:
+    if least > state.cap - kept:
         return Reason.TOO_LARGE
     return Reason.SPENT if least > state.free - kept else None
 

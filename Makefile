@@ -1,0 +1,56 @@
+# One entry for people and for CI. `make` lists the targets.
+.DEFAULT_GOAL := help
+SHELL := bash
+BIN := .venv/bin
+UV := $(shell command -v uv 2>/dev/null || echo python3 -m uv)
+WORKERS ?= 2
+
+.PHONY: help demo test check bench bench-peers docs wheel-check fmt
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# Everything below needs the environment; the lock file decides what is in it.
+.venv/.synced: pyproject.toml uv.lock
+	@# Some systems keep pip out of their own packages unless told otherwise.
+	@$(UV) --version >/dev/null 2>&1 || python3 -m pip install --quiet uv 2>/dev/null \
+	  || python3 -m pip install --quiet --user --break-system-packages uv
+	$(UV) sync --frozen
+	@touch $@
+
+demo: .venv/.synced  ## watch a runaway agent spend, then watch it stop at its cap (offline)
+	$(BIN)/tokenguard demo
+
+test: .venv/.synced  ## run every test, README, docs and examples included, and check the coverage gates
+	@# Each run starts from nothing, or the gate would judge lines that are gone.
+	@rm -f .coverage .coverage.*
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --cov --cov-report= $(PYTEST)
+	$(BIN)/python -m coverage json --quiet -o .coverage.json
+	$(BIN)/python scripts/coverage_gate.py .coverage.json
+
+check: .venv/.synced  ## formatting, lint, types (mypy and pyright strict), import contracts
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/pyright
+	@# The cache of the import graph misses modules that appear.
+	$(BIN)/lint-imports --no-cache
+
+fmt: .venv/.synced  ## format, and repair what lint can repair
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: .venv/.synced  ## measure our own bars, as ratios within one run
+	@for file in benchmarks/*.py; do \
+	  case $$file in benchmarks/peers*) continue;; esac; \
+	  echo "== $$file"; LITELLM_LOCAL_MODEL_COST_MAP=True $(BIN)/python -W ignore $$file || failed="$$failed $$file"; \
+	done; test -z "$$failed" || { echo "below their bar:$$failed"; exit 1; }
+
+bench-peers: .venv/.synced  ## run other budget guards through the same race, side by side
+	LITELLM_LOCAL_MODEL_COST_MAP=True $(BIN)/python -W ignore benchmarks/peers.py
+
+docs: .venv/.synced  ## build the documentation site into site/
+	$(UV) run --frozen --group docs mkdocs build --strict
+
+wheel-check: .venv/.synced  ## sdist, wheel from the sdist, clean environment, smoke test
+	$(BIN)/python scripts/wheel_check.py

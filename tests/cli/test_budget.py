@@ -1,0 +1,84 @@
+from typing import Any
+
+import pytest
+
+import tokenguard as tg
+
+
+def test_a_person_sets_a_cap_before_any_code_ran(cli: Any, tmp_path: Any) -> None:
+    path = str(tmp_path / "new.db")
+
+    done = cli("budget", "set", "acme/search", "--usd", "50", "--per", "day", "--json", "--database", path)
+
+    assert done.code == 0
+    (budget,) = done.json["budgets"]
+    assert (budget["scope"], budget["cap"], budget["per"], budget["set_by"]) == (
+        "scope:acme/search",
+        "50",
+        "day",
+        "person",
+    )
+
+
+def test_a_persons_cap_binds_code_that_declares_none(cli: Any, books: Any) -> None:
+    cli("budget", "set", "acme/search", "--usd", "0.36", "--per", "day", "--database", books.path)
+
+    with tg.Guard(database=books.path, scope="acme/search") as guard, guard.run("late"):
+        charge = guard.charge("browser", up_to="0.05")
+        with pytest.raises(tg.BudgetExceeded, match=r"\$0.35 of \$0.36 used this day"), charge:
+            pass
+
+
+def test_a_persons_cap_stands_when_the_code_declares_the_same_number_again(cli: Any, books: Any) -> None:
+    cli("budget", "set", "acme/search", "--usd", "60", "--per", "day", "--database", books.path)
+    budget = tg.Budget(usd="50", per="day")
+    with tg.Guard(database=books.path, scope="acme/search", budget=budget) as guard, guard.run("again"):
+        pass
+
+    (listed,) = cli("budget", "list", "--json", "--database", books.path).json["budgets"]
+
+    assert (listed["cap"], listed["declared"], listed["set_by"]) == ("60", "50", "person")
+
+
+def test_raising_the_cap_of_a_run_ends_its_stop(cli: Any, books: Any) -> None:
+    key = f"run:{books.stopped}"
+
+    done = cli("budget", "set", key, "--usd", "5", "--per", "run", "--database", books.path)
+
+    runs = cli("runs", "list", "--json", "--database", books.path).json["runs"]
+    assert done.code == 0
+    assert [run["stopped"] for run in runs] == [None, None]
+
+
+def test_caps_of_single_runs_are_listed_on_request(cli: Any, books: Any) -> None:
+    few = cli("budget", "list", "--json", "--database", books.path).json["budgets"]
+    every = cli("budget", "list", "--all", "--json", "--database", books.path).json["budgets"]
+
+    assert [one["scope"] for one in few] == ["scope:acme/search"]
+    assert f"run:{books.stopped}" in [one["scope"] for one in every]
+
+
+def test_a_list_says_what_is_left(cli: Any, books: Any) -> None:
+    done = cli("budget", "list", "--database", books.path)
+
+    assert "$49.65" in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("acme", "--per", "day"), "say what the cap is"),
+        (("acme", "--per", "decade", "--usd", "1"), "is not a period"),
+        (("acme", "--per", "run", "--usd", "1"), "is not one"),
+        (("acme", "--per", "day", "--usd", "-1"), "below zero"),
+        (("acme", "--per", "day", "--usd", "ten"), "not an amount of money"),
+        (("acme", "--per", "day", "--usd", "1", "--tz", "Mars/Base"), "not a time zone"),
+        (("", "--per", "day", "--usd", "1"), "names no scope"),
+        (("acme", "--usd", "1"), "--per"),
+    ],
+)
+def test_a_cap_that_cannot_be_meant_is_a_usage_error(cli: Any, tmp_path: Any, arguments: Any, says: str) -> None:
+    done = cli("budget", "set", *arguments, "--database", str(tmp_path / "new.db"))
+
+    assert done.code == 2
+    assert says in done.err

@@ -1,0 +1,70 @@
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tokenguard.cli.demo.agent import open_questions
+from tokenguard.cli.demo.burn import Burn
+from tokenguard.core.money import Money
+
+BEGAN = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+
+
+def test_the_hour_of_the_founding_figure_is_the_measured_rate_carried_on() -> None:
+    burn = Burn(BEGAN, elapsed_us=5_000_000, spent=Money("62.50"), answers=100, requests=110, depth=6)
+
+    assert burn.per_second == Money("12.50")
+    assert burn.reaches_in_s == 3_595
+    assert burn.reaches_at == datetime(2026, 11, 20, 13, 0, tzinfo=UTC)
+
+
+def test_nothing_spent_reaches_nothing() -> None:
+    burn = Burn(BEGAN, elapsed_us=1_000_000, spent=Money(0), answers=0, requests=1, depth=1)
+
+    assert burn.reaches_at is None
+    assert len(burn.sentences()) == 1
+
+
+def test_an_agent_without_questions_asks_one_anyway() -> None:
+    assert open_questions("All is clear.", "Why?") == ["What is behind this, in detail: Why?"]
+    assert open_questions("Found:\n- one?\n * two?\n- three?\n- four?", "Why?") == ["one?", "two?", "three?"]
+
+
+def test_a_real_model_without_its_key_is_refused_before_anything_is_sent(cli: Any, monkeypatch: Any) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+    done = cli("demo", "--model", "gpt-5-mini", "--json")
+
+    assert done.code == 2
+    assert "needs OPENAI_API_KEY" in done.err
+
+
+def test_a_cap_of_nothing_is_a_usage_error(cli: Any) -> None:
+    assert cli("demo", "--budget", "0").code == 2
+
+
+def test_the_demo_stops_its_agent_at_the_cap_with_not_a_cent_over(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TOKENGUARD_")}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "tokenguard", "demo", "--seconds", "1", "--json", "--database", str(tmp_path / "d.db")],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    guarded = said["guarded"]
+    assert guarded["ended_by"]["code"] == "budget_exceeded"
+    assert Money("0.03") < Money(guarded["usd"]) <= Money(guarded["cap_usd"])
+    assert guarded["requests_arrived"] == guarded["calls_booked"] > 0
+    assert guarded["books_replay"]
+    assert Money(said["unguarded"]["usd"]) > Money(0)
+    assert done.stderr == ""

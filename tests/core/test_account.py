@@ -1,0 +1,181 @@
+"""Where caps are counted, and where windows begin and end."""
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tokenguard.core.account import Amounts, Scope, Window, account_id, account_of, accounts_on, window_at
+from tokenguard.core.budget import PERIODS, Budget, Per, Unit
+
+NOON = datetime(2026, 11, 20, 12, 34, 56, 789, tzinfo=UTC)
+
+
+def utc(year: int, month: int, day: int, hour: int = 0, minute: int = 0) -> datetime:
+    return datetime(year, month, day, hour, minute, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("per", "bucket", "ends_at"),
+    [
+        ("minute", "2026-11-20T12:34Z", utc(2026, 11, 20, 12, 35)),
+        ("hour", "2026-11-20T12:00Z", utc(2026, 11, 20, 13)),
+        ("day", "2026-11-20T00:00Z", utc(2026, 11, 21)),
+        ("week", "2026-11-16T00:00Z", utc(2026, 11, 23)),
+        ("month", "2026-11-01T00:00Z", utc(2026, 12, 1)),
+    ],
+)
+def test_a_calendar_window_is_named_by_its_start_in_utc(per: Per, bucket: str, ends_at: datetime) -> None:
+    assert window_at(per, "UTC", NOON) == Window(bucket, ends_at)
+
+
+@pytest.mark.parametrize("per", ["run", "total"])
+def test_a_run_and_a_total_never_roll(per: Per) -> None:
+    assert window_at(per, "Europe/Berlin", NOON) == Window("", None)
+
+
+@pytest.mark.parametrize(
+    ("day", "hours"), [(utc(2026, 3, 29, 12), 23), (utc(2026, 10, 25, 12), 25), (utc(2026, 7, 1, 12), 24)]
+)
+def test_a_day_in_berlin_has_as_many_hours_as_the_calendar_says(day: datetime, hours: int) -> None:
+    window = window_at("day", "Europe/Berlin", day)
+
+    start = datetime.strptime(window.bucket, "%Y-%m-%dT%H:%MZ").replace(tzinfo=UTC)
+    assert window.ends_at == start + timedelta(hours=hours)
+
+
+def test_an_hour_that_berlin_repeats_in_autumn_is_two_windows() -> None:
+    first, second = utc(2026, 10, 25, 0, 30), utc(2026, 10, 25, 1, 30)
+
+    windows = [window_at("hour", "Europe/Berlin", at) for at in (first, second)]
+
+    assert first.astimezone(ZoneInfo("Europe/Berlin")).hour == second.astimezone(ZoneInfo("Europe/Berlin")).hour == 2
+    assert [window.bucket for window in windows] == ["2026-10-25T00:00Z", "2026-10-25T01:00Z"]
+    assert windows[0].ends_at == utc(2026, 10, 25, 1)
+
+
+def test_an_hour_that_berlin_skips_in_spring_does_not_stretch_its_neighbours() -> None:
+    before, after = (window_at("hour", "Europe/Berlin", utc(2026, 3, 29, hour, 59)) for hour in (0, 1))
+
+    assert before == Window("2026-03-29T00:00Z", utc(2026, 3, 29, 1))
+    assert after == Window("2026-03-29T01:00Z", utc(2026, 3, 29, 2))
+
+
+def test_india_begins_its_hours_and_days_on_the_half() -> None:
+    assert window_at("hour", "Asia/Kolkata", utc(2026, 11, 20, 12, 10)).bucket == "2026-11-20T11:30Z"
+    assert window_at("day", "Asia/Kolkata", utc(2026, 11, 20, 18, 29)).bucket == "2026-11-19T18:30Z"
+    assert window_at("day", "Asia/Kolkata", utc(2026, 11, 20, 18, 30)).bucket == "2026-11-20T18:30Z"
+
+
+def test_a_day_that_begins_at_one_because_midnight_is_skipped_is_still_one_day() -> None:
+    window = window_at("day", "Africa/Cairo", utc(2026, 4, 24, 12))  # clocks go from 00:00 to 01:00
+
+    assert window == Window("2026-04-23T22:00Z", utc(2026, 4, 24, 21))
+
+
+@pytest.mark.parametrize(
+    ("at", "bucket", "ends_at"),
+    [
+        (utc(2026, 12, 31, 23, 59), "2026-12-01T00:00Z", utc(2027, 1, 1)),
+        (utc(2028, 2, 29, 12), "2028-02-01T00:00Z", utc(2028, 3, 1)),
+        (utc(2026, 2, 28, 23, 59), "2026-02-01T00:00Z", utc(2026, 3, 1)),
+    ],
+)
+def test_months_end_where_the_calendar_ends_them(at: datetime, bucket: str, ends_at: datetime) -> None:
+    assert window_at("month", "UTC", at) == Window(bucket, ends_at)
+
+
+def test_a_leap_day_is_a_day() -> None:
+    assert window_at("day", "UTC", utc(2028, 2, 29, 5)) == Window("2028-02-29T00:00Z", utc(2028, 3, 1))
+
+
+def test_weeks_begin_on_monday_across_years() -> None:
+    assert window_at("week", "UTC", utc(2027, 1, 3, 23, 59)).bucket == "2026-12-28T00:00Z"
+    assert window_at("week", "UTC", utc(2027, 1, 4)).bucket == "2027-01-04T00:00Z"
+
+
+def test_a_week_with_a_clock_change_is_an_hour_shorter() -> None:
+    window = window_at("week", "Europe/Berlin", utc(2026, 3, 25))
+
+    assert window == Window("2026-03-22T23:00Z", utc(2026, 3, 29, 22))
+
+
+zones = st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kolkata", "America/New_York", "Africa/Cairo", "Pacific/Apia"])
+rolling = st.sampled_from([per for per in PERIODS if per not in ("run", "total")])
+instants = st.integers(946_684_800, 2_840_140_800).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
+
+
+@settings(max_examples=300)
+@given(rolling, zones, instants)
+def test_every_instant_lies_in_its_window_and_the_next_window_begins_where_it_ends(
+    per: Per, tz: str, at: datetime
+) -> None:
+    window = window_at(per, tz, at)
+
+    start = datetime.strptime(window.bucket, "%Y-%m-%dT%H:%MZ").replace(tzinfo=UTC)
+    assert window.ends_at is not None
+    assert start <= at < window.ends_at
+    assert window_at(per, tz, start) == window
+    assert window_at(per, tz, window.ends_at).bucket == window.ends_at.strftime("%Y-%m-%dT%H:%MZ")
+
+
+def test_the_accounts_of_a_path_are_outermost_first_in_the_order_of_precedence() -> None:
+    outer = Scope("scope:acme", "acme", (Budget(usd="5", tokens=9, per="day"),))
+    inner = Scope("run:1", "run nightly", (Budget(usd="1", steps=3, calls=4),))
+
+    accounts = accounts_on([outer, Scope("step:2", "step"), inner], NOON)
+
+    assert [(account.scope_key, account.unit) for account in accounts] == [
+        ("scope:acme", Unit.TOKENS),
+        ("scope:acme", Unit.USD),
+        ("run:1", Unit.STEPS),
+        ("run:1", Unit.CALLS),
+        ("run:1", Unit.USD),
+    ]
+
+
+def test_an_account_carries_what_its_budget_says() -> None:
+    budget = Budget(usd="5", per="day", warn_at=(0.9,), reserve_final="0.10")
+    scope = Scope("scope:acme", "acme", (budget,))
+
+    account = account_of(scope, budget, Unit.USD, 5 * 10**12, NOON)
+
+    assert (account.cap, account.bucket, account.per) == (5 * 10**12, "2026-11-20T00:00Z", "day")
+    assert (account.warn_at, account.reserve_final_pico) == ((0.9,), 10**11)
+    assert account.ends_at == utc(2026, 11, 21)
+
+
+def test_the_reserve_is_kept_in_usd_only() -> None:
+    budget = Budget(usd="5", tokens=100, reserve_final="0.10")
+
+    tokens, usd = accounts_on([Scope("run:1", "run", (budget,))], NOON)
+
+    assert tokens.reserve_final_pico == 0
+    assert usd.reserve_final_pico == 10**11
+
+
+def test_an_account_has_the_same_id_in_every_process_and_another_for_every_cap() -> None:
+    ids = {
+        account_id(key, unit, per, tz, bucket)
+        for key in ("run:1", "run:2")
+        for unit in Unit
+        for per in ("day", "week")
+        for tz in ("UTC", "Asia/Kolkata")
+        for bucket in ("a", "b")
+    }
+
+    assert account_id("run:1", Unit.USD, "run", "UTC", "") == "b6f9f8b096416c915e1ddb645c15119d"
+    assert len(ids) == 2 * 4 * 2 * 2 * 2
+    assert {len(one) for one in ids} == {32}
+
+
+def test_an_account_id_takes_any_name() -> None:
+    assert len(account_id("scope:\ud800/ä", Unit.USD, "run", "UTC", "")) == 32
+
+
+def test_amounts_are_read_by_unit() -> None:
+    amounts = Amounts(usd_pico=1, tokens=2, calls=3, steps=4)
+
+    assert [amounts.of(unit) for unit in (Unit.USD, Unit.TOKENS, Unit.CALLS, Unit.STEPS)] == [1, 2, 3, 4]

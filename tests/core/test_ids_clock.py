@@ -1,0 +1,49 @@
+"""Ids that sort by time, and the one place that asks the time."""
+
+import uuid
+from datetime import UTC
+
+from tokenguard.core.clock import Clock, SystemClock
+from tokenguard.core.ids import Ids, RandomIds
+
+
+def test_an_id_is_a_uuid_of_version_7() -> None:
+    ids: Ids = RandomIds()
+
+    parsed = uuid.UUID(ids.new())
+
+    assert parsed.version == 7
+    assert parsed.variant == uuid.RFC_4122
+
+
+def test_an_id_begins_with_the_milliseconds_it_was_made_in() -> None:
+    clock = SystemClock()
+    before = clock.now()
+
+    milliseconds = int(RandomIds().new().replace("-", "")[:12], 16)
+
+    assert int(before.timestamp() * 1_000) <= milliseconds <= int(clock.now().timestamp() * 1_000)
+
+
+def test_ten_thousand_ids_are_all_different_and_36_characters_long() -> None:
+    made = RandomIds()
+
+    ids = {made.new() for _ in range(10_000)}
+
+    assert len(ids) == 10_000
+    assert {len(one) for one in ids} == {36}
+    assert all(one == one.lower() for one in ids)
+
+
+def test_the_instant_is_aware_and_in_utc() -> None:
+    clock: Clock = SystemClock()
+
+    assert clock.now().tzinfo is UTC
+
+
+def test_the_monotonic_clock_never_goes_back() -> None:
+    clock = SystemClock()
+
+    readings = [clock.monotonic() for _ in range(1_000)]
+
+    assert readings == sorted(readings)

@@ -1,0 +1,193 @@
+"""Databases that cannot answer: each trouble has its sentence, and nothing is half-written."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tokenguard.core.account import Amounts
+from tokenguard.core.budget import Unit
+from tokenguard.core.verdict import Grant
+from tokenguard.errors import BadAmount, LedgerUnavailable, SettingsError
+from tokenguard.ledger.address import Address
+from tokenguard.ledger.faults import may_pass, sentence_for
+
+TEN_MILLION = 10_000_000 * 10**12
+
+
+def test_a_file_that_another_process_keeps_locked_is_named(open_sql: Any, sqlite: str, desk: Any) -> None:
+    ledger = open_sql(sqlite, busy_timeout_s=0.05)
+    other = sqlite3.connect(sqlite, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    with pytest.raises(LedgerUnavailable, match="locked by another process") as caught:
+        ledger.reserve(desk.hold(), desk.ask())
+    other.execute("ROLLBACK")
+    other.close()
+
+    assert caught.value.database == sqlite
+    assert isinstance(ledger.reserve(desk.hold(), desk.ask()), Grant)
+
+
+def test_a_read_only_file_is_named(open_sql: Any, sqlite: str, desk: Any) -> None:
+    open_sql(sqlite).dispose()
+    ledger = open_sql(f"sqlite:///file:{sqlite}?mode=ro&uri=true")
+
+    with pytest.raises(LedgerUnavailable, match="read-only"):
+        ledger.reserve(desk.hold(), desk.ask())
+
+
+def test_a_full_disk_is_named_and_nothing_is_half_written(open_sql: Any, sqlite: str, desk: Any) -> None:
+    ledger = open_sql(sqlite)
+    hold = desk.hold(desk.scope(usd="1.00"))
+    ledger.reserve(hold, desk.ask())
+    driver = ledger._database._writer.driver_connection
+    pages = driver.execute("PRAGMA page_count").fetchone()[0]
+    driver.execute(f"PRAGMA max_page_count={pages}")
+
+    with pytest.raises(LedgerUnavailable, match="disk is full"):
+        ledger.settle(hold.id, desk.booking(note="x" * 100_000))
+    driver.execute("PRAGMA max_page_count=1000000")
+
+    assert ledger.verify().ok
+    assert ledger.settle(hold.id, desk.booking()).states[0].settled == desk.cent
+
+
+def test_a_missing_folder_is_named(open_sql: Any, tmp_path: Path) -> None:
+    with pytest.raises(LedgerUnavailable, match="no folder"):
+        open_sql(str(tmp_path / "nowhere" / "ledger.db"))
+
+
+def test_a_folder_is_not_a_ledger(open_sql: Any, tmp_path: Path) -> None:
+    with pytest.raises(LedgerUnavailable, match="it is a folder"):
+        open_sql(str(tmp_path))
+
+
+def test_a_file_of_another_kind_is_named_and_left_alone(open_sql: Any, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("Dear diary, " * 1_000, encoding="utf-8")
+
+    with pytest.raises(LedgerUnavailable, match="not a SQLite database"):
+        open_sql(str(notes))
+
+    assert notes.read_text(encoding="utf-8").startswith("Dear diary")
+
+
+@pytest.mark.parametrize("database", ["", ":memory:", "sqlite://", "sqlite:///:memory:"])
+def test_a_database_that_keeps_nothing_is_refused(open_sql: Any, database: str) -> None:
+    with pytest.raises(SettingsError, match='database="memory"'):
+        open_sql(database)
+
+
+def test_an_unknown_kind_of_database_is_refused_without_its_password(open_sql: Any) -> None:
+    with pytest.raises(SettingsError) as caught:
+        open_sql("mysql://root:hunter2@db.example/ledger")
+
+    assert "hunter2" not in str(caught.value)
+    assert "mysql" in str(caught.value)
+
+
+def test_a_server_is_named_without_user_and_password() -> None:
+    address = Address.of("postgresql://ada:hunter2@db.example:5433/spend")
+
+    assert address.name == "postgresql://db.example:5433/spend"
+
+
+def test_a_server_that_is_away_is_named_without_credentials(open_sql: Any) -> None:
+    with pytest.raises(LedgerUnavailable, match="cannot be reached") as caught:
+        open_sql("postgresql://ada:hunter2@127.0.0.1:1/spend")
+
+    assert "hunter2" not in str(caught.value)
+    assert "127.0.0.1:1/spend" in str(caught.value)
+
+
+def test_a_cap_above_nine_million_dollars_names_postgresql(open_sql: Any, sqlite: str, desk: Any) -> None:
+    ledger = open_sql(sqlite)
+
+    for act in (
+        lambda: ledger.declare(desk.scope(usd=10_000_000), desk.noon),
+        lambda: ledger.set_cap("scope:acme", Unit.USD, "day", "UTC", TEN_MILLION, by="ada", at=desk.noon),
+        lambda: ledger.reserve(desk.hold(desk.scope("run:1", usd=10_000_000)), desk.ask()),
+        lambda: ledger.reserve(desk.hold(enforce=False), desk.ask(cents=10**9)),
+    ):
+        with pytest.raises(BadAmount, match="PostgreSQL"):
+            act()
+
+
+def test_topping_up_above_nine_million_dollars_names_postgresql(open_sql: Any, sqlite: str, desk: Any) -> None:
+    ledger = open_sql(sqlite)
+    ledger.declare(desk.scope(usd=9_000_000), desk.noon)
+
+    with pytest.raises(BadAmount, match="PostgreSQL"):
+        ledger.top_up("scope:acme", Unit.USD, TEN_MILLION // 10, by="ada", at=desk.noon)
+
+
+def test_spend_above_nine_million_dollars_is_refused_before_a_balance_turns_to_float(
+    open_sql: Any, sqlite: str, desk: Any
+) -> None:
+    ledger = open_sql(sqlite)
+    scope = desk.scope(usd=9_000_000)
+    hold = desk.hold(scope)
+    ledger.reserve(hold, desk.ask())
+    ledger.settle(hold.id, desk.booking(amounts=Amounts(9_000_000 * 10**12), lines=()))
+
+    with pytest.raises(BadAmount, match="PostgreSQL"):
+        ledger.charge(desk.hold(scope), desk.booking(amounts=Amounts(1_000_000 * 10**12), lines=()))
+
+    assert ledger.verify().ok
+
+
+def test_postgresql_counts_beyond_that(open_sql: Any, postgres: str, desk: Any) -> None:
+    ledger = open_sql(postgres)
+    scope = desk.scope(usd=10**15)
+    hold = desk.hold(scope)
+    ledger.reserve(hold, desk.ask(cents=10**12))
+
+    settled = ledger.settle(hold.id, desk.booking(cents=10**12))
+
+    assert settled.states[0].settled == 10**12 * desk.cent
+    assert ledger.spend([])[0].usd.pico == 10**12 * desk.cent
+    assert ledger.verify().ok
+
+
+def test_full_durability_syncs_every_commit(open_sql: Any, sqlite: str, desk: Any) -> None:
+    ledger = open_sql(sqlite, durability="full")
+    ledger.reserve(desk.hold(), desk.ask())
+
+    full = ledger._database._writer.driver_connection.execute("PRAGMA synchronous").fetchone()[0]
+
+    assert full == 2
+
+
+class _Error(Exception):
+    def __init__(self, sqlstate: str | None = None, sqlite_errorcode: int | None = None) -> None:
+        self.sqlstate = sqlstate
+        self.sqlite_errorcode = sqlite_errorcode
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "passes"),
+    [
+        (_Error(sqlite_errorcode=5 | 1 << 8), "locked by another process", True),
+        (_Error(sqlite_errorcode=10 | 3 << 8), "disk reports an error", False),
+        (_Error(sqlite_errorcode=11), "damaged", False),
+        (_Error("40P01"), "contention", True),
+        (_Error("40001"), "contention", True),
+        (_Error("28P01"), "refuses the login", False),
+        (_Error("3D000"), "does not exist", False),
+        (_Error("53100"), "out of room", False),
+        (_Error("25006"), "refuses to write", False),
+        (_Error("57P01"), "shutting down", False),
+        (_Error("42501"), "Grant the rights", False),
+        (_Error("XX000"), "Nothing was written", False),
+    ],
+)
+def test_every_trouble_has_a_sentence_with_the_next_move(error: Exception, words: str, passes: bool) -> None:  # noqa: FBT001
+    sentence = sentence_for(error, "ledger.db")
+
+    assert words in sentence
+    assert sentence.startswith("ledger ledger.db ")
+    assert may_pass(error) is passes

@@ -1,0 +1,88 @@
+"""What only the ledger in memory does: it forgets single calls and keeps exact totals."""
+
+from __future__ import annotations
+
+import tracemalloc
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tokenguard.errors import LedgerConflict
+from tokenguard.ledger.memory import MemoryLedger
+
+
+@pytest.fixture
+def books() -> MemoryLedger:
+    return MemoryLedger(clock=None, ids=None)  # type: ignore[arg-type]  # neither is asked here
+
+
+def spend(ledger: MemoryLedger, desk: Any, scope: Any, calls: int) -> None:
+    ask, booking = desk.ask(), desk.booking()
+    for _ in range(calls):
+        hold = desk.hold(scope)
+        ledger.reserve(hold, ask)
+        ledger.settle(hold.id, booking)
+
+
+def test_memory_stays_flat_however_many_calls_were_booked(books: MemoryLedger, desk: Any) -> None:
+    scope = desk.scope(usd="100000")
+    spend(books, desk, scope, 12_000)
+    tracemalloc.start()
+    before = tracemalloc.take_snapshot()
+
+    spend(books, desk, scope, 12_000)
+
+    after = tracemalloc.take_snapshot()
+    tracemalloc.stop()
+    # The last 10,000 attempts are kept for repeated settlements: as old ones go, new ones come.
+    grown = sum(one.size_diff for one in after.compare_to(before, "filename"))
+    settled = len(books._resolved)
+    assert settled == 10_000
+    assert grown < 11_000 * 3_000
+    assert books.spend([])[0].calls == 24_000
+
+
+def test_an_attempt_settled_long_ago_is_refused_instead_of_booked_twice(books: MemoryLedger, desk: Any) -> None:
+    scope = desk.scope(usd="100000")
+    first = desk.hold(scope)
+    books.reserve(first, desk.ask())
+    books.settle(first.id, desk.booking())
+    spend(books, desk, scope, 10_000)
+
+    with pytest.raises(LedgerConflict):
+        books.settle(first.id, desk.booking())
+
+    assert books.spend([])[0].calls == 10_001
+
+
+def test_run_trees_that_ended_long_ago_are_forgotten_and_their_spend_is_not(books: MemoryLedger, desk: Any) -> None:
+    for number in range(1_005):
+        run = f"run-{number}"
+        books.enter(desk.entry(run))
+        hold = desk.hold(run=run)
+        books.reserve(hold, desk.ask())
+        books.settle(hold.id, desk.booking())
+        books.leave(run, outcome="completed", at=desk.noon)
+
+    assert books.tree("run-0") == ()
+    assert books.tree("run-1004")[0].calls == 1
+    assert books.spend([])[0].calls == 1_005
+
+
+def test_balances_of_windows_long_over_are_dropped(books: MemoryLedger, desk: Any) -> None:
+    scope = desk.scope(usd="1.00", per="minute")
+    for minute in range(6_000):
+        hold = desk.hold(scope, at=desk.noon + timedelta(minutes=minute))
+        books.reserve(hold, desk.ask())
+        books.settle(hold.id, desk.booking())
+
+    assert len(books._balances) < 5_000
+
+
+def test_a_forked_child_gets_a_lock_of_its_own(books: MemoryLedger) -> None:
+    books._lock.acquire()
+
+    books.dispose(forked=True)
+
+    assert books.tree("run-1") == ()

@@ -1,0 +1,133 @@
+"""Threads and processes that race for the same cap, a process that is killed, and one that forks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tokenguard.core.verdict import Grant
+
+SPENDER = str(Path(__file__).parent / "programs" / "spender.py")
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, SPENDER, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def spend_a_cent(ledger: Any, desk: Any, hold: Any) -> bool:
+    granted = isinstance(ledger.reserve(hold, desk.ask(cents=1)), Grant)
+    if granted:
+        ledger.settle(hold.id, desk.booking(cents=1))
+    return granted
+
+
+def test_fifty_threads_under_a_cap_of_ten_cents_are_granted_ten(ledger: Any, desk: Any) -> None:
+    scope = desk.scope(usd="0.10")
+    holds = [desk.hold(scope) for _ in range(50)]
+
+    with ThreadPoolExecutor(16) as pool:
+        granted = sum(pool.map(lambda hold: isinstance(ledger.reserve(hold, desk.ask(cents=1)), Grant), holds))
+
+    state = ledger.states(holds[0].accounts)[0]
+    assert granted == 10
+    assert (state.held, state.live) == (10 * desk.cent, 10)
+
+
+def test_threads_on_crossing_paths_neither_deadlock_nor_overspend(ledger: Any, desk: Any) -> None:
+    scopes = [desk.scope(f"scope:{name}", usd="0.20") for name in "abcd"]
+    paths = [[scopes[n % 4], scopes[(n * 3 + 1) % 4]] for n in range(120)]
+    holds = [desk.hold(*path) for path in paths]
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda hold: spend_a_cent(ledger, desk, hold), holds))
+
+    states = [ledger.states(desk.hold(scope).accounts)[0] for scope in scopes]
+    assert all(one.settled <= one.cap and one.held == 0 and one.live == 0 for one in states)
+    assert sum(one.settled for one in states) == sum(
+        len({leg.id for leg in hold.accounts}) * desk.cent for hold in holds if _settled(ledger, desk, hold)
+    )
+
+
+def _settled(ledger: Any, desk: Any, hold: Any) -> bool:
+    try:
+        return bool(ledger.settle(hold.id, desk.booking(cents=1)).duplicate)
+    except Exception:
+        return False
+
+
+def test_the_same_attempt_from_many_threads_is_held_and_settled_once(ledger: Any, desk: Any) -> None:
+    hold = desk.hold(desk.scope(usd="1.00"))
+
+    with ThreadPoolExecutor(8) as pool:
+        grants = list(pool.map(lambda _: ledger.reserve(hold, desk.ask()), range(16)))
+        settled = list(pool.map(lambda _: ledger.settle(hold.id, desk.booking()), range(16)))
+
+    assert all(isinstance(one, Grant) for one in grants)
+    assert sum(not one.duplicate for one in settled) == 1
+    assert ledger.states(hold.accounts)[0].settled == desk.cent
+
+
+def test_eight_processes_on_a_file_that_does_not_exist_yet_spend_exactly_the_cap(open_sql: Any, sqlite: str) -> None:
+    spenders = [start(sqlite, "40", "20") for _ in range(8)]
+
+    ended = [one.communicate(timeout=100) for one in spenders]
+
+    assert [error for _, error in ended if error] == []
+    ledger = open_sql(sqlite)
+    assert sum(int(out) for out, _ in ended) == 40
+    assert ledger.spend([])[0].usd.json() == "0.4"
+    assert ledger.verify().ok
+
+
+def test_a_killed_process_leaves_books_that_replay_and_money_that_is_charged(
+    open_sql: Any, sqlite: str, desk: Any
+) -> None:
+    spender = start(sqlite, "100000", "1000000", "--settle=no")
+    assert spender.stdout is not None
+    granted = [spender.stdout.readline() for _ in range(20)]
+
+    spender.send_signal(signal.SIGKILL)
+    granted += spender.stdout.readlines()
+    spender.communicate(timeout=60)
+
+    ledger = open_sql(sqlite)
+    state = ledger.states(desk.hold(desk.scope(usd="1000.00")).accounts)[0]
+    # The last grant may have been committed before it could be printed.
+    assert state.live - len([one for one in granted if one.strip()]) in (0, 1)
+    assert ledger.verify().ok
+    assert ledger.sweep(desk.noon + timedelta(days=36_500)) == state.live
+    assert ledger.spend(["status"])[0].assumed.pico == state.live * desk.cent
+    assert ledger.verify().ok
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_writes_on_its_own_connection_and_leaves_the_parents_alone(sql_ledger: Any, desk: Any) -> None:
+    scope = desk.scope(usd="1.00")
+    spend_a_cent(sql_ledger, desk, desk.hold(scope, id="before"))
+    child_hold, parent_hold = desk.hold(scope, id="child"), desk.hold(scope, id="parent")
+
+    pid = os.fork()
+    if pid == 0:
+        # Nothing of pytest may run in the child, so it leaves without cleaning up.
+        status = 1
+        try:
+            sql_ledger.dispose(forked=True)
+            status = 0 if spend_a_cent(sql_ledger, desk, child_hold) else 2
+        finally:
+            os._exit(status)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    assert code == 0
+    assert spend_a_cent(sql_ledger, desk, parent_hold)
+    assert sql_ledger.states(parent_hold.accounts)[0].settled == 3 * desk.cent
+    assert sql_ledger.verify().ok

@@ -1,0 +1,45 @@
+"""Importing tokenguard is cheap: heavy libraries are loaded when they are first needed."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = (
+    "alembic",
+    "genai_prices",
+    "httpx",
+    "litellm",
+    "numpy",
+    "opentelemetry",
+    "pydantic",
+    "rich",
+    "sqlalchemy",
+    "tiktoken",
+    "typer",
+)
+
+
+def _loaded_by(statement: str) -> list[str]:
+    """Which heavy libraries a fresh interpreter has after a statement."""
+    code = f"{statement}\nimport sys\nprint(*sorted(set({HEAVY!r}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import tokenguard",
+        "import tokenguard.counting",
+        "import tokenguard.pricing",
+        "import tokenguard.calls",
+        "from tokenguard import *",
+    ],
+)
+def test_importing_loads_no_heavy_library(statement: str) -> None:
+    assert _loaded_by(statement) == []
+
+
+def test_making_a_budget_loads_no_heavy_library() -> None:
+    assert _loaded_by('import tokenguard as tg; tg.Budget(usd="2", per="day")') == []

@@ -1,0 +1,1 @@
+"""Reaching models: LiteLLM, and a scripted double for tests. Backends know no money."""

@@ -1,0 +1,123 @@
+"""`tokenguard db`: bring a ledger to this version's schema, see which one it has, and replay its books."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from tokenguard.config.location import default_database
+from tokenguard.config.settings import load_settings
+from tokenguard.errors import LedgerError, SetupError, TokenguardError
+from tokenguard.ledger.address import Address
+from tokenguard.ledger.engine import Database
+from tokenguard.ledger.prepare import check_version, current_version
+from tokenguard.ledger.prepare import upgrade as upgrade_schema
+from tokenguard.ledger.replay import verify as replay
+from tokenguard.ledger.schema import SCHEMA_VERSION
+
+__all__ = ["app"]
+
+app = typer.Typer(help="The ledger's database: upgrade it, verify its books.", no_args_is_help=True)
+
+_FINDING: Final = 1
+_USAGE: Final = 2
+
+DatabaseOption = Annotated[
+    str | None,
+    typer.Option("--database", help="A file or a URL. Default: the settings, else tokenguard.db of this project."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON; amounts are whole pico-dollars, as text.")]
+
+
+@app.command()
+def upgrade(database: DatabaseOption = None, as_json: JsonOption = False) -> None:
+    """Create the ledger's tables, or bring them to this version. Safe to repeat, safe beside running guards."""
+    with _opened(database, must_exist=False, as_json=as_json) as opened:
+        before, after = upgrade_schema(opened)
+        if as_json:
+            _print_json({"database": opened.name, "before": before, "after": after})
+        elif before == after:
+            typer.echo(f"ledger {opened.name} is up to date (schema {after}).")
+        else:
+            typer.echo(f"ledger {opened.name}: schema {before or 'none'} → {after}.")
+
+
+@app.command()
+def current(database: DatabaseOption = None, as_json: JsonOption = False) -> None:
+    """Show the schema that the ledger has. Exit code 1 where it is not this version's."""
+    with _opened(database, must_exist=True, as_json=as_json) as opened:
+        found = current_version(opened)
+        if as_json:
+            _print_json({"database": opened.name, "found": found, "expected": SCHEMA_VERSION})
+        else:
+            typer.echo(f"ledger {opened.name}: schema {found or 'none'}, this version needs {SCHEMA_VERSION}.")
+        if found != SCHEMA_VERSION:
+            raise typer.Exit(_FINDING)
+
+
+@app.command()
+def verify(database: DatabaseOption = None, as_json: JsonOption = False) -> None:
+    """Replay the books: transfers to balances, lines and rollups to events. Exit code 1 on any difference."""
+    with _opened(database, must_exist=True, as_json=as_json) as opened:
+        check_version(opened)
+        result = opened.read(replay)
+        if as_json:
+            findings = [{name: _text(value) for name, value in asdict(one).items()} for one in result.findings]
+            counts = {name: getattr(result, name) for name in ("transfers", "balances", "events", "lines", "rollups")}
+            _print_json({"database": opened.name, "ok": result.ok, "replayed": counts, "findings": findings})
+        else:
+            for finding in result.findings:
+                typer.echo(finding.sentence)
+            said = "the books replay" if result.ok else f"{len(result.findings)} differences"
+            typer.echo(
+                f"ledger {opened.name}: {said} ({result.transfers:,} transfers, {result.balances:,} balances, "
+                f"{result.events:,} events, {result.lines:,} lines)."
+            )
+        if not result.ok:
+            raise typer.Exit(_FINDING)
+
+
+@contextmanager
+def _opened(database: str | None, *, must_exist: bool, as_json: bool) -> Iterator[Database]:
+    """The database the user means; our errors become a sentence and an exit code."""
+    try:
+        address = Address.of(database or _configured())
+        if must_exist and address.path is not None and not address.path.exists():
+            typer.echo(f"there is no ledger at {address.name}. Name another one with --database.", err=True)
+            raise typer.Exit(_USAGE)
+        opened = Database(address, "normal", 10.0)
+        try:
+            yield opened
+        finally:
+            opened.dispose(forked=False)
+    except (LedgerError, SetupError) as error:
+        _tell(error, as_json=as_json)
+        raise typer.Exit(_USAGE if isinstance(error, SetupError) else _FINDING) from None
+
+
+def _configured() -> str:
+    here = Path.cwd()
+    return load_settings({}, environ=os.environ, directory=here).database or str(default_database(here))
+
+
+def _tell(error: TokenguardError, *, as_json: bool) -> None:
+    if as_json:
+        _print_json({"error": error.code, "message": error.sentence})
+    else:
+        typer.echo(error.sentence, err=True)
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _text(value: Any) -> Any:
+    """Amounts may be larger than a JSON reader's numbers."""
+    return str(value) if isinstance(value, int) else value

@@ -1,0 +1,107 @@
+"""`tokenguard report`: what was spent, by whom, on what."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tokenguard.cli.ledgers import opened
+from tokenguard.cli.options import FINDING, Database, Json, Since, Until
+from tokenguard.cli.terminal import document, say, show
+from tokenguard.core.clock import SystemClock
+from tokenguard.errors import SettingsError
+from tokenguard.reports.instants import instant
+from tokenguard.reports.spend import SpendReport, spend_report
+from tokenguard.reports.unpriced import unpriced_models, unpriced_table
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Reports: what was spent, by whom, on what.", no_args_is_help=True)
+
+By = Annotated[
+    str,
+    typer.Option(
+        help="Dimensions, comma separated: agent, model, provider, scope, run, root, day, operation, status, quality, "
+        "mode, prompt, label:<name>."
+    ),
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="Rows to show; the rest is added up in one row.")]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV with exact amounts.")]
+
+
+@app.command()
+def spend(
+    *,
+    by: By = "agent,model",
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = None,
+    as_json: Json = False,
+    as_csv: AsCsv = False,
+    database: Database = None,
+) -> None:
+    """Spend by any dimensions, dearest first, with a total that adds up to the pico-dollar."""
+    if as_json and as_csv:
+        raise SettingsError("--json and --csv are two formats: choose one.")
+    names = tuple(name.strip() for name in by.split(",") if name.strip())
+    began, ends = _window(since, until)
+    with opened(database) as ledger:
+        report = spend_report(ledger, names, since=began, until=ends)
+        place = ledger.name
+    if as_json:
+        document({**report.json(), "ledger": place})
+    elif as_csv:
+        sys.stdout.write(report.csv())
+    else:
+        _print(report, limit, place)
+
+
+@app.command()
+def unpriced(since: Since = None, until: Until = None, as_json: Json = False, database: Database = None) -> None:
+    """Answers whose price nobody knew when they came, with the lines to paste. Exit code 1 where there are any."""
+    from tokenguard.pricing.policy import Prices  # noqa: PLC0415  # price data is read for this command only
+
+    began, ends = _window(since, until)
+    with opened(database) as ledger:
+        rows = unpriced_models(ledger, Prices(_price_file()), since=began, until=ends)
+        place = ledger.name
+    if as_json:
+        document({"report": "unpriced", "rows": [row.json() for row in rows], "ledger": place})
+    elif not rows:
+        say(f"Every answer had a known price. Ledger: {place}")
+    else:
+        show(unpriced_table(rows))
+        for toml in dict.fromkeys(row.toml for row in rows if row.toml):
+            say("", "Paste into your price file (docs/prices.md), with the provider's numbers:", toml)
+    raise typer.Exit(FINDING if rows else 0)
+
+
+def _window(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:
+    now = SystemClock().now()
+    began, ends = (None if text is None else instant(text, now) for text in (since, until))
+    if began is not None and ends is not None and ends <= began:
+        raise SettingsError(f"--until {until} is not after --since {since}: no time lies between them.")
+    return began, ends
+
+
+def _print(report: SpendReport, limit: int | None, place: str) -> None:
+    if not report.rows:
+        say(f"Nothing was spent in that time. Ledger: {place}")
+        return
+    show(report.table(limit))
+    say("", f"ledger: {place}")
+
+
+def _price_file() -> str | None:
+    """The user's own prices, by the same settings as `Guard`."""
+    import os  # noqa: PLC0415
+    from pathlib import Path  # noqa: PLC0415
+
+    from tokenguard.config.settings import load_settings  # noqa: PLC0415  # --help must not wait for pydantic
+
+    return load_settings({}, environ=os.environ, directory=Path.cwd()).prices

@@ -1,0 +1,203 @@
+"""Which accounts a call must fit: those its own process declares, plus budgets that others stored for the same scopes.
+
+A stored budget binds everybody under its scope. Where the calling process declares the same account, the stored cap in
+force wins, because a person may have changed it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import cast
+
+from tokenguard.core.account import Account, Scope, Window, account_id, window_at
+from tokenguard.core.budget import Budget, Per, Unit
+from tokenguard.core.money import dollars
+from tokenguard.core.verdict import AccountState
+from tokenguard.errors import BadAmount
+
+__all__ = [
+    "BudgetState",
+    "Opening",
+    "StoredBudget",
+    "Windows",
+    "check_top_up",
+    "declared_budgets",
+    "is_open",
+    "openings_for",
+    "person_budget",
+    "redeclared",
+]
+
+_PRECEDENCE = {unit: place for place, unit in enumerate(Unit)}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBudget:
+    """One cap that binds every process under a scope; the key is (scope_key, unit, per, tz)."""
+
+    scope_key: str
+    label: str
+    unit: Unit
+    per: Per
+    tz: str
+    declared: int | None
+    """What the code declared last; None: only a person ever set this cap."""
+    cap: int
+    """In force for windows that open from now on."""
+    warn_at: tuple[float, ...] = ()
+    reserve_final_pico: int = 0
+    set_by: str = "code"
+    """`code` or `person`."""
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What makes it one budget."""
+        return (self.scope_key, self.unit, self.per, self.tz)
+
+    def account_in(self, window: Window) -> Account:
+        """Its account in one window."""
+        return Account(
+            id=account_id(self.scope_key, self.unit, self.per, self.tz, window.bucket),
+            scope_key=self.scope_key,
+            scope_label=self.label,
+            unit=self.unit,
+            per=self.per,
+            bucket=window.bucket,
+            cap=self.cap if self.declared is None else self.declared,
+            ends_at=window.ends_at,
+            warn_at=self.warn_at,
+            reserve_final_pico=self.reserve_final_pico,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetState:
+    """A stored budget with the balance of its window."""
+
+    budget: StoredBudget
+    state: AccountState
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """An account a call must fit, and the cap its balance row starts with where there is none yet."""
+
+    account: Account
+    cap: int
+
+
+class Windows:
+    """Calendar windows with the last one of each kind remembered: calendar arithmetic costs more than a balance."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[str, str], tuple[datetime, Window]] = {}
+
+    def at(self, per: Per, tz: str, at: datetime) -> Window:
+        """The window of `per` in `tz` that holds `at`, as `core.account.window_at` computes it."""
+        known = self._last.get((per, tz))
+        if known is not None and known[0] <= at and (known[1].ends_at is None or at < known[1].ends_at):
+            return known[1]
+        window = window_at(per, tz, at)
+        self._last[per, tz] = (at, window)
+        return window
+
+
+def declared_budgets(scope: Scope) -> tuple[StoredBudget, ...]:
+    """What a scope's code declares, one per (unit, per, tz); of two caps on the same account the lower one."""
+    found: dict[tuple[str, str, str, str], StoredBudget] = {}
+    for budget in scope.budgets:
+        for unit, cap in budget.caps():
+            one = _declared(scope, budget, unit, cap)
+            other = found.get(one.key)
+            found[one.key] = one if other is None or cap < other.cap else other
+    return tuple(found.values())
+
+
+def _declared(scope: Scope, budget: Budget, unit: Unit, cap: int) -> StoredBudget:
+    kept = budget.reserve_final.pico if budget.reserve_final and unit is Unit.USD else 0
+    return StoredBudget(scope.key, scope.label, unit, budget.per, budget.tz, cap, cap, budget.warn_at, kept)
+
+
+def openings_for(
+    accounts: Sequence[Account],
+    scope_keys: Sequence[str],
+    stored: Iterable[StoredBudget],
+    at: datetime,
+    windows: Windows,
+) -> tuple[Opening, ...]:
+    """Every account a call at `at` must fit, outermost scope first, units in their precedence, each once."""
+    found: dict[str, Opening] = {}
+    for account in accounts:
+        twin = found.get(account.id)
+        if twin is None or account.cap < twin.cap:
+            found[account.id] = Opening(account, account.cap)
+    in_order = len(found)
+    for budget in stored:
+        # Only the id is needed where the process declares the account too, which is the common case.
+        window = windows.at(budget.per, budget.tz, at)
+        own = found.get(account_id(budget.scope_key, budget.unit, budget.per, budget.tz, window.bucket))
+        account = budget.account_in(window) if own is None else own.account
+        found[account.id] = Opening(account, budget.cap)
+    if len(found) == in_order:
+        return tuple(found.values())
+    places = {key: place for place, key in enumerate(scope_keys)}
+    innermost = len(places)
+    return tuple(
+        sorted(
+            found.values(),
+            key=lambda one: (
+                places.get(one.account.scope_key, innermost),
+                _PRECEDENCE[one.account.unit],
+                one.account.id,
+            ),
+        )
+    )
+
+
+def is_open(account: Account, at: datetime) -> bool:
+    """Whether the account's window has not ended at `at`."""
+    return account.ends_at is None or account.ends_at > at
+
+
+def person_budget(old: StoredBudget | None, scope_key: str, *, unit: Unit, per: str, tz: str, cap: int) -> StoredBudget:
+    """A budget as a person sets it: the cap is theirs, the declaration beneath it stays what it was.
+
+    Raises:
+        BadAmount: the cap is below zero, the period or the time zone unknown.
+    """
+    _check_amount(unit, cap)
+    known = Budget(calls=0, per=cast("Per", per), tz=tz)
+    if old is not None:
+        return replace(old, cap=cap, set_by="person")
+    label = scope_key.partition(":")[2] or scope_key
+    return StoredBudget(scope_key, label, unit, known.per, known.tz, None, cap, set_by="person")
+
+
+def redeclared(old: StoredBudget | None, new: StoredBudget) -> StoredBudget:
+    """A budget as the code declares it now; a cap that a person set on the same declaration stays."""
+    if old is None or old.declared != new.declared:
+        return new
+    return replace(new, cap=old.cap, set_by=old.set_by)
+
+
+def check_top_up(unit: Unit, amount: int) -> None:
+    """Refuse a top-up that is not a whole number of 0 or more.
+
+    Raises:
+        BadAmount: it is not.
+    """
+    _check_amount(unit, amount)
+
+
+def _check_amount(unit: Unit, amount: int) -> None:
+    if type(amount) is not int:
+        raise BadAmount(
+            f"{amount!r} of {unit}: caps and top-ups are whole numbers, usd in pico-dollars.", amount=repr(amount)
+        )
+    if amount < 0:
+        shown = dollars(amount) if unit is Unit.USD else str(amount)
+        raise BadAmount(
+            f"{shown} of {unit} is below zero: caps and top-ups are 0 or more.", unit=str(unit), amount=amount
+        )

@@ -1,0 +1,134 @@
+"""Budgets that bind everybody: what code declares, what a person sets, and top-ups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from tokenguard.core.account import Scope
+from tokenguard.core.books import GuardEvent
+from tokenguard.core.budget import Unit
+from tokenguard.core.ids import Ids
+from tokenguard.core.verdict import AccountState
+from tokenguard.ledger import schema
+from tokenguard.ledger.accounts import (
+    Opening,
+    StoredBudget,
+    Windows,
+    check_top_up,
+    declared_budgets,
+    is_open,
+    person_budget,
+    redeclared,
+)
+from tokenguard.ledger.closing import end_closures, record
+from tokenguard.ledger.postings import check_size, lock, open_balances
+from tokenguard.ledger.rows import budget_of, budget_row
+from tokenguard.ledger.statements import BUDGET_COLUMNS, Tx, one_of
+
+__all__ = ["declare", "set_cap", "top_up"]
+
+
+def declare(tx: Tx, scope: Scope, at: datetime, windows: Windows) -> None:
+    """See `core.ports.Ledger.declare`. A scope without budgets declares nothing and changes nothing."""
+    declared = {one.key: one for one in declared_budgets(scope)}
+    if not declared:
+        return
+    stored = {one.key: one for one in _stored(tx, scope.key)}
+    for key, old in stored.items():
+        if old.declared is not None and key not in declared:
+            tx.write(sa.delete(schema.budget).where(*_key(old)))
+    # Balances in canonical order, like every other lock.
+    for new in sorted(declared.values(), key=lambda one: one.account_in(windows.at(one.per, one.tz, at)).id):
+        before = stored.get(new.key)
+        kept = redeclared(before, new)
+        if kept != before:
+            _store(tx, kept, at, known=before is not None)
+            _refresh(tx, kept, at, windows, cap=None if before and before.declared == new.declared else new.cap)
+
+
+def set_cap(
+    tx: Tx,
+    scope_key: str,
+    *,
+    unit: Unit,
+    per: str,
+    tz: str,
+    cap: int,
+    by: str,
+    at: datetime,
+    windows: Windows,
+    ids: Ids,
+) -> None:
+    """See `core.ports.Ledger.set_cap`; ends closures of that cap where it is raised."""
+    old = next((one for one in _stored(tx, scope_key) if (one.unit, one.per, one.tz) == (unit, per, tz)), None)
+    budget = person_budget(old, scope_key, unit=unit, per=per, tz=tz, cap=cap)
+    _store(tx, budget, at, known=old is not None)
+    before = lock(tx, [budget.account_in(windows.at(budget.per, tz, at)).id])
+    _refresh(tx, budget, at, windows, cap=cap)
+    if before and cap > before[0].cap:
+        end_closures(tx, [before[0].account.id], by=by, why=f"cap set to {cap}", at=at)
+    sentence = f"{by} set {unit} per {per} of {scope_key} to {cap}."
+    record(tx, GuardEvent(ids.new(), at, "cap_set", None, scope_key, sentence, {"by": by, "cap": str(cap)}))
+
+
+def top_up(
+    tx: Tx, scope_key: str, unit: Unit, amount: int, *, by: str, at: datetime, windows: Windows, ids: Ids
+) -> tuple[AccountState, ...]:
+    """See `core.ports.Ledger.top_up`; the states come in the order of their account ids."""
+    check_top_up(unit, amount)
+    budgets = [one for one in _stored(tx, scope_key) if one.unit is unit]
+    open_balances(tx, [Opening(one.account_in(windows.at(one.per, one.tz, at)), one.cap) for one in budgets])
+    row = schema.balance.c
+    ids_found = tx.select(sa.select(row.id).where(row.scope_key == scope_key, row.unit == str(unit)).order_by(row.id))
+    states = [one for one in lock(tx, [found[0] for found in ids_found]) if is_open(one.account, at)]
+    if not states:
+        return ()
+    for state in states:
+        check_size(tx, unit, state.cap + amount)
+        tx.write(sa.update(schema.balance).where(row.id == state.account.id).values(cap=state.cap + amount))
+    end_closures(tx, [one.account.id for one in states], by=by, why=f"raised by {amount}", at=at)
+    sentence = f"{by} raised {unit} of {scope_key} by {amount}."
+    record(tx, GuardEvent(ids.new(), at, "topped_up", None, scope_key, sentence, {"by": by, "amount": str(amount)}))
+    return tuple(replace(one, cap=one.cap + amount) for one in states)
+
+
+def _stored(tx: Tx, scope_key: str) -> Iterable[StoredBudget]:
+    clause = sa.select(*BUDGET_COLUMNS).where(one_of(schema.budget.c.scope_key, [scope_key])).with_for_update()
+    return [budget_of(row) for row in tx.select(clause)]
+
+
+def _store(tx: Tx, budget: StoredBudget, at: datetime, *, known: bool) -> None:
+    check_size(tx, budget.unit, budget.cap)
+    row = budget_row(budget, at)
+    if known:
+        tx.write(sa.update(schema.budget).where(*_key(budget)).values(**row))
+    else:
+        tx.run(tx.statements.insert(schema.budget), row)
+
+
+def _key(budget: StoredBudget) -> tuple[sa.ColumnElement[bool], ...]:
+    row = schema.budget.c
+    return (
+        row.scope_key == budget.scope_key,
+        row.unit == str(budget.unit),
+        row.per == budget.per,
+        row.tz == budget.tz,
+    )
+
+
+def _refresh(tx: Tx, budget: StoredBudget, at: datetime, windows: Windows, *, cap: int | None) -> None:
+    """Bring the balance of a budget's open window up to a new declaration or cap, where there is one."""
+    fresh = budget.account_in(windows.at(budget.per, budget.tz, at))
+    changes: dict[str, object] = {
+        "label": fresh.scope_label,
+        "declared": fresh.cap,
+        "warn_at": fresh.warn_at,
+        "reserve_final_pico": fresh.reserve_final_pico,
+    }
+    if cap is not None:
+        changes["cap"] = cap
+    tx.write(sa.update(schema.balance).where(schema.balance.c.id == fresh.id).values(**changes))

@@ -1,0 +1,183 @@
+"""Connections and transactions: SQLite with one writer per process, PostgreSQL with a pool.
+
+SQLite allows one writer at a time, whoever asks. Threads of this process queue on a lock, in order, before they meet
+other processes in SQLite's own busy handler, which knows no order.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable
+from threading import Lock
+from typing import Any, Final, Literal, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from tokenguard.errors import BadAmount, LedgerUnavailable
+from tokenguard.ledger.address import Address
+from tokenguard.ledger.faults import may_pass, unavailable
+from tokenguard.ledger.statements import Statements, Tx
+
+__all__ = ["LARGEST_ON_SQLITE", "Database", "Durability"]
+
+T = TypeVar("T")
+Durability = Literal["normal", "full"]
+
+LARGEST_ON_SQLITE: Final = 2**63 - 1
+"""Pico-dollars in a signed 64-bit column: $9,223,372."""
+
+_ATTEMPTS: Final = 8
+_BACKOFF_S: Final = 0.005
+
+_compact: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+
+_left_to_the_parent: Final[list[Any]] = []
+"""Connections inherited by a forked child. Closing them there, as collecting them would, could break the parent's."""
+
+
+class Database:
+    """One database: an engine for reads, a way to write, and the statements compiled for it."""
+
+    def __init__(self, address: Address, durability: Durability, busy_timeout_s: float) -> None:
+        self.address = address
+        self.name = address.name
+        self._durability = durability
+        self._busy_timeout_s = busy_timeout_s
+        self.engine = self._make_engine()
+        self.statements = Statements(self.engine.dialect)
+        self.largest = LARGEST_ON_SQLITE if address.is_sqlite else None
+        dbapi = self.engine.dialect.loaded_dbapi
+        self._driver_error: type[Exception] = dbapi.Error
+        self._renew()
+
+    def _renew(self) -> None:
+        self._lock = Lock()
+        self._writer: Any = None
+
+    def _make_engine(self) -> sa.Engine:
+        if not self.address.is_sqlite:
+            # A pinged connection costs a round trip and spares every caller the first error after a restart of the
+            # server.
+            return sa.create_engine(
+                self.address.url, pool_size=8, max_overflow=24, pool_pre_ping=True, json_serializer=_compact.encode
+            )
+        engine = sa.create_engine(
+            self.address.url,
+            connect_args={"timeout": self._busy_timeout_s, "check_same_thread": False},
+            json_serializer=_compact.encode,
+        )
+        synchronous = "FULL" if self._durability == "full" else "NORMAL"
+
+        @event.listens_for(engine, "connect")
+        def _on_connect(connection: Any, record: object) -> None:  # pyright: ignore[reportUnusedFunction]  # a listener
+            del record
+            # Autocommit mode, so that transactions begin where we say and not where Python's driver guesses.
+            connection.isolation_level = None
+            connection.execute(f"PRAGMA synchronous={synchronous}")
+            connection.execute("PRAGMA wal_autocheckpoint=4000")
+
+        @event.listens_for(engine, "begin")
+        def _on_begin(connection: sa.Connection) -> None:  # pyright: ignore[reportUnusedFunction]  # a listener
+            connection.exec_driver_sql(connection.get_execution_options().get("tg_begin", "BEGIN"))
+
+        return engine
+
+    def transact(self, work: Callable[[Tx], T]) -> T:
+        """Run `work` in one write transaction; all of it is written, or nothing.
+
+        `work` may run several times: contention that passes is tried again, a bounded number of times.
+
+        Raises:
+            LedgerUnavailable: the database cannot be written.
+            BadAmount: an amount is larger than a SQLite column.
+        """
+        attempts = 2 if self.address.is_sqlite else _ATTEMPTS
+        for attempt in range(1, attempts + 1):
+            try:
+                return self._once(work)
+            except self._driver_error as error:
+                if attempt == attempts or not may_pass(error):
+                    raise unavailable(error, self.name) from error
+            except SQLAlchemyError as error:
+                raise unavailable(_inner(error), self.name) from error
+            except OverflowError as error:
+                raise BadAmount(
+                    "an amount is above what a SQLite ledger can hold ($9,223,372, or 2^63 tokens). Use PostgreSQL.",
+                    largest=LARGEST_ON_SQLITE,
+                ) from error
+            time.sleep(random.uniform(0, _BACKOFF_S * 2**attempt))  # noqa: S311  # spreads retries, guards no secret
+        raise AssertionError("the loop returns or raises")  # pragma: no cover - for the type checker
+
+    def read(self, work: Callable[[sa.Connection], T]) -> T:
+        """Run `work` on one consistent snapshot.
+
+        Raises:
+            LedgerUnavailable: the database cannot be read.
+        """
+        try:
+            with self.engine.connect() as connection:
+                if not self.address.is_sqlite:
+                    connection = connection.execution_options(isolation_level="REPEATABLE READ")  # noqa: PLW2901
+                with connection.begin():
+                    return work(connection)
+        except SQLAlchemyError as error:
+            raise unavailable(_inner(error), self.name) from error
+
+    def _once(self, work: Callable[[Tx], T]) -> T:
+        """One attempt at a transaction."""
+        if self.address.is_sqlite:
+            return self._once_on_file(work)
+        pooled = self.engine.raw_connection()
+        try:
+            return self._committed(pooled.driver_connection, work)
+        finally:
+            pooled.close()
+
+    def _once_on_file(self, work: Callable[[Tx], T]) -> T:
+        lock = self._lock
+        if not lock.acquire(timeout=3 * self._busy_timeout_s):
+            raise LedgerUnavailable(
+                f"ledger {self.name} is busy: other threads of this process kept it for "
+                f"{3 * self._busy_timeout_s:g} s. Look for what locks the file, or use PostgreSQL.",
+                database=self.name,
+            )
+        try:
+            if self._writer is None:
+                self._writer = self.engine.raw_connection()
+            driver = self._writer.driver_connection
+            driver.execute("BEGIN IMMEDIATE")
+            return self._committed(driver, work)
+        finally:
+            lock.release()
+
+    def _committed(self, driver: Any, work: Callable[[Tx], T]) -> T:
+        """Commit what `work` did, or roll it back on any error, an interrupt by the user included."""
+        try:
+            result = work(Tx(driver, self.statements, self.largest))
+            driver.commit()
+        except BaseException:
+            driver.rollback()
+            raise
+        return result
+
+    def dispose(self, *, forked: bool) -> None:
+        """Close every connection; in a forked child leave the parent's untouched and start anew."""
+        if forked:
+            _left_to_the_parent.append((self.engine.pool, self._writer))
+            self.engine.dispose(close=False)
+            self._renew()
+            return
+        with self._lock:
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+        self.engine.dispose()
+
+
+def _inner(error: SQLAlchemyError) -> BaseException:
+    """The driver's own error where SQLAlchemy wrapped one."""
+    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error

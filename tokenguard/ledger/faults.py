@@ -1,0 +1,95 @@
+"""What a database's error means, in a sentence with the next move; and whether trying again may help.
+
+Recognised by code, never by text: SQLite's result codes (sqlite.org/rescode.html) and PostgreSQL's SQLSTATE classes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tokenguard.errors import LedgerError, LedgerUnavailable, SchemaMismatch
+
+__all__ = ["may_pass", "sentence_for", "unavailable"]
+
+_BUSY, _LOCKED, _READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _NOTADB = 5, 6, 8, 10, 11, 13, 14, 26
+
+_SQLITE: Final = {
+    _BUSY: "is locked by another process. Look for a program that keeps a transaction open in it, or use PostgreSQL",
+    _LOCKED: "is locked by another statement. Close what reads it, then try again",
+    _READONLY: "is read-only. Give this user write permission on the file and on its folder",
+    _IOERR: "cannot be read or written: the disk reports an error. Check the disk and its mount",
+    _CORRUPT: "is damaged. Restore a copy, or save what is left with `sqlite3 <file> .recover`",
+    _FULL: "cannot grow: the disk is full. Free some space; nothing was written",
+    _CANTOPEN: "cannot be opened. Create its folder, or give this user permission to write there",
+    _NOTADB: "is not a SQLite database. Name another file, or move this one away",
+}
+
+_UNDEFINED_TABLE: Final = "42P01"
+_PASSING_STATES: Final = frozenset({"40001", "40P01", "23505", "55P03"})
+"""Serialization failure, deadlock, a row that somebody else inserted first, lock not available."""
+
+_POSTGRES: Final = {
+    "08": "cannot be reached. Check that the server runs and that the address is right",
+    "25": "refuses to write (read-only transaction). Connect to the primary",
+    "28": "refuses the login. Check user and password",
+    "3D": "does not exist on that server. Create it with `createdb`",
+    "42": "does not let this user read or write the ledger's tables. Grant the rights",
+    "53": "is out of room: disk, memory or connections. Free some, then try again",
+    "57": "is shutting down or starting. Try again in a moment",
+    "40": "has too much contention: other transactions won several times over. Try again",
+    "55": "has too much contention: its rows stay locked. Try again",
+}
+
+_INTEGER_OVERFLOW: Final = "integer overflow"
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether the same transaction may succeed when it is tried again at once."""
+    if _sqlite_code(error) in (_BUSY, _LOCKED):
+        return True
+    state = _sqlstate(error)
+    return state is not None and state in _PASSING_STATES
+
+
+def unavailable(error: BaseException, database: str) -> LedgerError:
+    """Our error for a driver's error.
+
+    Args:
+        error: The driver's exception.
+        database: The ledger's name, without credentials.
+    """
+    if _sqlstate(error) == _UNDEFINED_TABLE:
+        return SchemaMismatch(
+            f"ledger {database} has no tables yet. Run `tokenguard db upgrade`.",
+            found=None,
+            expected="",
+            database=database,
+        )
+    return LedgerUnavailable(sentence_for(error, database), database=database)
+
+
+def sentence_for(error: BaseException, database: str) -> str:
+    """The fact and the next move."""
+    code = _sqlite_code(error)
+    if code in _SQLITE:
+        return f"ledger {database} {_SQLITE[code]}."
+    state = _sqlstate(error)
+    if state is not None and state[:2] in _POSTGRES:
+        return f"ledger {database} {_POSTGRES[state[:2]]}."
+    if _INTEGER_OVERFLOW in str(error):
+        return f"ledger {database}: a sum is above what SQLite can add up ($9,223,372). Move the ledger to PostgreSQL."
+    if type(error).__name__ == "OperationalError" and state is None and code is None:
+        return f"ledger {database} {_POSTGRES['08']}."
+    # A driver's own text may quote what it was given; its class and code never do.
+    return f"ledger {database} failed ({type(error).__name__}, code {code or state}). Nothing was written; try again."
+
+
+def _sqlite_code(error: BaseException) -> int | None:
+    """SQLite's primary result code: the lowest byte of the extended one."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code & 0xFF if isinstance(code, int) else None
+
+
+def _sqlstate(error: BaseException) -> str | None:
+    state = getattr(error, "sqlstate", None)
+    return state if isinstance(state, str) else None

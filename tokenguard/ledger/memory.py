@@ -1,0 +1,484 @@
+"""`MemoryLedger`: the same promises as the SQL ledger without a database, for tests, notebooks and short scripts.
+
+One lock, plain dicts. What it forgets, so that a million calls leave memory flat: single events (totals stay exact, by
+whole minutes, see totals.py), the settled holds before the last 10,000 (a second booking of an older attempt is refused
+as never held), and run trees that ended before the last 1,000 (their spend stays in `spend`).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from secrets import token_bytes
+from threading import Lock
+from typing import Final
+
+from tokenguard.core.account import Account, Scope, account_id
+from tokenguard.core.books import Booking, Closure, Entry, GuardEvent, Hold, NodeSpend, Settled, SpendRow, Status
+from tokenguard.core.budget import Unit
+from tokenguard.core.clock import Clock
+from tokenguard.core.ids import Ids
+from tokenguard.core.verdict import AccountState, Ask, Grant, Short, judge
+from tokenguard.errors import LedgerConflict
+from tokenguard.ledger.accounts import (
+    BudgetState,
+    Opening,
+    StoredBudget,
+    Windows,
+    check_top_up,
+    declared_budgets,
+    is_open,
+    openings_for,
+    person_budget,
+    redeclared,
+)
+from tokenguard.ledger.outcomes import (
+    assumed,
+    never_held,
+    numbers_of,
+    other_numbers,
+    resolved_already,
+    strongest_first,
+)
+from tokenguard.ledger.totals import Totals
+from tokenguard.ledger.trees import Node, Nodes, whole_tree
+
+__all__ = ["MemoryLedger"]
+
+_KEEP_RESOLVED: Final = 10_000
+_KEEP_EVENTS: Final = 10_000
+_KEEP_WINDOWS: Final = 4_096
+_LATE: Final = timedelta(days=1)
+"""How long the balance of a window that is over is kept for late settlements."""
+
+
+class _Balance:
+    """A balance row; amounts in the account's unit."""
+
+    __slots__ = ("account", "cap", "held", "live", "settled")
+
+    def __init__(self, account: Account, cap: int) -> None:
+        self.account = account
+        self.cap = cap
+        self.settled = self.held = self.live = 0
+
+    def state(self) -> AccountState:
+        return AccountState(self.account, self.cap, self.settled, self.held, self.live)
+
+
+class _Open:
+    """A hold that is not resolved."""
+
+    __slots__ = ("balances", "grant", "hold", "input_bound", "kept", "lease_until")
+
+    def __init__(self, hold: Hold, grant: Grant, balances: tuple[_Balance, ...], input_bound: int) -> None:
+        self.hold = hold
+        self.grant = grant
+        self.balances = balances
+        self.input_bound = input_bound
+        self.lease_until = hold.lease_until
+        self.kept: Booking | None = None
+
+
+@dataclass(slots=True)
+class _Resolved:
+    """How a hold ended; `expired` until a late settlement corrects it."""
+
+    hold: Hold
+    booking: Booking
+    balances: tuple[_Balance, ...]
+    input_bound: int
+    expired: bool = False
+    late: bool = False
+
+
+class MemoryLedger:
+    """Books in this process's memory; gone when it ends.
+
+    Args:
+        clock: Unused by the books themselves, whose records carry their instants; kept for symmetry with `SqlLedger`.
+        ids: Names the events of acts that a person takes (`top_up`, `set_cap`, `reopen`).
+    """
+
+    name = "memory"
+    inline = True
+
+    def __init__(self, clock: Clock, ids: Ids) -> None:
+        self._clock = clock
+        self._ids = ids
+        self._lock = Lock()
+        self._secret = token_bytes(32)
+        self._clear()
+
+    def _clear(self) -> None:
+        self._windows = Windows()
+        self._budgets: dict[str, dict[tuple[str, str, str, str], StoredBudget]] = {}
+        self._balances: dict[str, _Balance] = {}
+        self._open: dict[str, _Open] = {}
+        self._resolved: OrderedDict[str, _Resolved] = OrderedDict()
+        self._closures: dict[str, list[Closure]] = {}
+        self._nodes = Nodes()
+        self._totals = Totals()
+        self._events: deque[GuardEvent] = deque(maxlen=_KEEP_EVENTS)
+        self._next_expiry: datetime | None = None
+
+    # ---- nodes -----------------------------------------------------------------------------------------------------
+
+    def enter(self, entry: Entry) -> Short | Closure | None:
+        """See `core.ports.Ledger.enter`."""
+        with self._lock:
+            if entry.id in self._nodes:
+                return None
+            closure = self._closure_on(entry.path)
+            if closure is not None:
+                return closure
+            balances = tuple(self._balance(Opening(one, one.cap)) for one in entry.accounts)
+            verdict = judge(Ask(calls=0, steps=1), [one.state() for one in balances])
+            if isinstance(verdict, Short):
+                return verdict
+            for balance in balances:
+                balance.settled += verdict.amounts.of(balance.account.unit)
+            self._nodes.add(Node.of(entry))
+            return None
+
+    def leave(self, node_id: str, *, outcome: str, at: datetime) -> None:
+        """See `core.ports.Ledger.leave`."""
+        with self._lock:
+            for forgotten in self._nodes.end(node_id, outcome, at):
+                self._totals.forget(forgotten)
+
+    # ---- calls -----------------------------------------------------------------------------------------------------
+
+    def reserve(self, hold: Hold, ask: Ask) -> Grant | Short | Closure:
+        """See `core.ports.Ledger.reserve`."""
+        with self._lock:
+            known = self._open.get(hold.id)
+            if known is not None:
+                return known.grant
+            if hold.id in self._resolved:
+                raise resolved_already(hold.id)
+            if self._next_expiry is not None and hold.at >= self._next_expiry:
+                self._expire(hold.at)
+            closure = self._closure_on(hold.run_ids)
+            if closure is not None and hold.enforce:
+                return closure
+            balances = self._path(hold)
+            states = tuple([one.state() for one in balances])
+            full = ask.output_max
+            verdict = judge(ask, states) if hold.enforce else Grant(ask.amounts(full), full, states)
+            if isinstance(verdict, Short):
+                return verdict
+            for balance in balances:
+                balance.held += verdict.amounts.of(balance.account.unit)
+                balance.live += 1
+            self._open[hold.id] = _Open(hold, verdict, balances, ask.input_tokens)
+            if self._next_expiry is None or hold.lease_until < self._next_expiry:
+                self._next_expiry = hold.lease_until
+            return verdict
+
+    def settle(self, hold_id: str, booking: Booking) -> Settled:
+        """See `core.ports.Ledger.settle`."""
+        with self._lock:
+            held = self._open.pop(hold_id, None)
+            if held is None:
+                return self._settle_again(hold_id, booking)
+            self._release(held, booking)
+            self._remember(hold_id, _Resolved(held.hold, booking, held.balances, held.input_bound))
+            return Settled(tuple([one.state() for one in held.balances]))
+
+    def keep(self, hold_id: str, booking: Booking) -> None:
+        """See `core.ports.Ledger.keep`."""
+        with self._lock:
+            held = self._open.get(hold_id)
+            if held is not None:
+                held.kept = replace(booking, status=Status.UNRESOLVED)
+                return
+            resolved = self._resolved.get(hold_id)
+            if resolved is None:
+                raise never_held(hold_id)
+            if not resolved.expired:
+                raise other_numbers(hold_id, numbers_of(resolved.booking), numbers_of(booking))
+
+    def renew(self, hold_ids: Sequence[str], lease_until: datetime) -> None:
+        """See `core.ports.Ledger.renew`."""
+        with self._lock:
+            for hold_id in hold_ids:
+                held = self._open.get(hold_id)
+                if held is not None and held.kept is None:
+                    held.lease_until = lease_until
+
+    def charge(self, hold: Hold, booking: Booking) -> Settled:
+        """See `core.ports.Ledger.charge`."""
+        with self._lock:
+            known = self._resolved.get(hold.id)
+            if known is not None:
+                return self._settle_again(hold.id, booking)
+            if hold.id in self._open:
+                raise LedgerConflict(
+                    f"attempt {hold.id} is held: settle it instead of charging it.", attempt_id=hold.id
+                )
+            balances = self._path(hold)
+            for balance in balances:
+                balance.settled += booking.amounts.of(balance.account.unit)
+            self._totals.add(hold.facts, booking, booking.amounts.tokens)
+            self._remember(hold.id, _Resolved(hold, booking, balances, booking.amounts.tokens))
+            return Settled(tuple(one.state() for one in balances))
+
+    def sweep(self, now: datetime) -> int:
+        """See `core.ports.Ledger.sweep`."""
+        with self._lock:
+            return self._expire(now)
+
+    def _expire(self, now: datetime) -> int:
+        """Charge the ceiling of every hold whose lease ended; looks at open holds only, at most once per lease."""
+        over = [held for held in self._open.values() if held.lease_until <= now]
+        for held in over:
+            del self._open[held.hold.id]
+            booking = assumed(held.grant.amounts, held.kept, now)
+            self._release(held, booking)
+            self._remember(held.hold.id, _Resolved(held.hold, booking, held.balances, held.input_bound, expired=True))
+        self._next_expiry = min((held.lease_until for held in self._open.values()), default=None)
+        return len(over)
+
+    def _release(self, held: _Open, booking: Booking) -> None:
+        """Take the hold off its balances and settle what it came to."""
+        was, now = held.grant.amounts, booking.amounts
+        for balance in held.balances:
+            unit = balance.account.unit
+            balance.held -= was.of(unit)
+            balance.settled += now.of(unit)
+            balance.live -= 1
+        self._totals.add(held.hold.facts, booking, held.input_bound)
+
+    def _settle_again(self, hold_id: str, booking: Booking) -> Settled:
+        """A second booking: the same, another, or the truth after an assumed charge."""
+        known = self._resolved.get(hold_id)
+        if known is None:
+            raise never_held(hold_id)
+        if known.expired:
+            before, facts, bound = known.booking, known.hold.facts, known.input_bound
+            for balance in known.balances:
+                unit = balance.account.unit
+                balance.settled += booking.amounts.of(unit) - before.amounts.of(unit)
+            self._totals.add(facts, before, bound, sign=-1)
+            self._totals.add(facts, booking, bound, at=before.at)
+            known.booking, known.expired, known.late = booking, False, True
+            return Settled(tuple(one.state() for one in known.balances), late=True)
+        stands, came = numbers_of(known.booking), numbers_of(booking)
+        if stands != came:
+            raise other_numbers(hold_id, stands, came)
+        return Settled(tuple(one.state() for one in known.balances), duplicate=True, late=known.late)
+
+    def _remember(self, hold_id: str, resolved: _Resolved) -> None:
+        self._resolved[hold_id] = resolved
+        if len(self._resolved) > _KEEP_RESOLVED:
+            self._resolved.popitem(last=False)
+
+    # ---- budgets ---------------------------------------------------------------------------------------------------
+
+    def declare(self, scope: Scope, at: datetime) -> None:
+        """See `core.ports.Ledger.declare`. A scope without budgets declares nothing and changes nothing."""
+        declared = {one.key: one for one in declared_budgets(scope)}
+        if not declared:
+            return
+        with self._lock:
+            stored = self._budgets.setdefault(scope.key, {})
+            for key in [key for key, old in stored.items() if old.declared is not None and key not in declared]:
+                del stored[key]
+            for key, new in declared.items():
+                old = stored.get(key)
+                stored[key] = redeclared(old, new)
+                self._refresh(stored[key], at, cap=None if old and old.declared == new.declared else new.cap)
+
+    def set_cap(self, scope_key: str, unit: Unit, per: str, tz: str, cap: int, *, by: str, at: datetime) -> None:
+        """See `core.ports.Ledger.set_cap`; ends closures of that cap where it is raised."""
+        with self._lock:
+            stored = self._budgets.setdefault(scope_key, {})
+            budget = person_budget(
+                stored.get((scope_key, unit, per, tz)), scope_key, unit=unit, per=per, tz=tz, cap=cap
+            )
+            stored[budget.key] = budget
+            account = budget.account_in(self._windows.at(budget.per, budget.tz, at))
+            before = self._balances[account.id].cap if account.id in self._balances else cap
+            self._refresh(budget, at, cap=cap)
+            if cap > before:
+                self._end_closures({account.id})
+            self._act(
+                "cap_set", scope_key, f"{by} set {unit} per {per} of {scope_key} to {cap}.", at, by=by, cap=str(cap)
+            )
+
+    def top_up(self, scope_key: str, unit: Unit, amount: int, *, by: str, at: datetime) -> tuple[AccountState, ...]:
+        """See `core.ports.Ledger.top_up`; the states come in the order of their account ids."""
+        check_top_up(unit, amount)
+        with self._lock:
+            for budget in self._budgets.get(scope_key, {}).values():
+                if budget.unit is unit:
+                    window = self._windows.at(budget.per, budget.tz, at)
+                    self._balance(Opening(budget.account_in(window), budget.cap))
+            raised = [
+                one
+                for one in self._balances.values()
+                if one.account.scope_key == scope_key and one.account.unit is unit and is_open(one.account, at)
+            ]
+            for balance in raised:
+                balance.cap += amount
+            if raised:
+                self._end_closures({one.account.id for one in raised})
+                sentence = f"{by} raised {unit} of {scope_key} by {amount}."
+                self._act("topped_up", scope_key, sentence, at, by=by, amount=str(amount))
+            return tuple(one.state() for one in sorted(raised, key=lambda one: one.account.id))
+
+    def states(self, accounts: Sequence[Account]) -> tuple[AccountState, ...]:
+        """See `core.ports.Ledger.states`."""
+        with self._lock:
+            return tuple(self._state(account) for account in accounts)
+
+    def budgets(self, at: datetime) -> tuple[BudgetState, ...]:
+        """Every stored budget with the balance of its window at `at`, by scope key, unit, period and time zone."""
+        with self._lock:
+            stored = [one for group in self._budgets.values() for one in group.values()]
+            return tuple(
+                BudgetState(one, self._state(one.account_in(self._windows.at(one.per, one.tz, at))))
+                for one in sorted(stored, key=lambda one: one.key)
+            )
+
+    def _state(self, account: Account) -> AccountState:
+        known = self._balances.get(account.id)
+        if known is not None:
+            return known.state()
+        for one in self._budgets.get(account.scope_key, {}).values():
+            if account_id(one.scope_key, one.unit, one.per, one.tz, account.bucket) == account.id:
+                return AccountState(account, one.cap, 0, 0, 0)
+        return AccountState(account, account.cap, 0, 0, 0)
+
+    def _path(self, hold: Hold) -> tuple[_Balance, ...]:
+        """Balances of every account the hold must fit, outermost scope first."""
+        stored = [one for key in hold.scope_keys if key in self._budgets for one in self._budgets[key].values()]
+        openings = openings_for(hold.accounts, hold.scope_keys, stored, hold.at, self._windows)
+        return tuple([self._balance(opening) for opening in openings])
+
+    def _balance(self, opening: Opening) -> _Balance:
+        balance = self._balances.get(opening.account.id)
+        if balance is None:
+            if len(self._balances) >= _KEEP_WINDOWS and opening.account.ends_at is not None:
+                self._forget_windows(opening.account.ends_at - _LATE)
+            balance = self._balances[opening.account.id] = _Balance(opening.account, opening.cap)
+        return balance
+
+    def _forget_windows(self, before: datetime) -> None:
+        """Drop balances of windows that ended a day ago, once there are thousands."""
+        for key, one in list(self._balances.items()):
+            if one.live == 0 and one.account.ends_at is not None and one.account.ends_at < before:
+                del self._balances[key]
+
+    def _refresh(self, budget: StoredBudget, at: datetime, *, cap: int | None) -> None:
+        """Bring the balances of a budget's open windows up to a new declaration or cap."""
+        window = self._windows.at(budget.per, budget.tz, at)
+        fresh = budget.account_in(window)
+        balance = self._balances.get(fresh.id)
+        if balance is not None:
+            balance.account = replace(fresh, bucket=balance.account.bucket, ends_at=balance.account.ends_at)
+            if cap is not None:
+                balance.cap = cap
+
+    # ---- stops -----------------------------------------------------------------------------------------------------
+
+    def close_run(self, closure: Closure) -> bool:
+        """See `core.ports.Ledger.close_run`. A run may be closed by several caps and a person; each ends on its own."""
+        with self._lock:
+            standing = self._closures.setdefault(closure.run_id, [])
+            if any(one.account_id == closure.account_id for one in standing):
+                return False
+            standing.append(closure)
+            return True
+
+    def reopen(self, run_id: str, *, by: str, why: str, at: datetime) -> bool:
+        """See `core.ports.Ledger.reopen`."""
+        with self._lock:
+            if not self._closures.pop(run_id, []):
+                return False
+            self._act(
+                "resumed", f"run:{run_id}", f"{by} resumed run {run_id}: {why}", at, run_id=run_id, by=by, why=why
+            )
+            return True
+
+    def closures(self, run_ids: Sequence[str]) -> tuple[Closure, ...]:
+        """See `core.ports.Ledger.closures`; of one run, those that only a person can end come first."""
+        with self._lock:
+            return tuple(one for run_id in run_ids for one in strongest_first(self._closures.get(run_id, ())))
+
+    def _closure_on(self, run_ids: Sequence[str]) -> Closure | None:
+        if self._closures:
+            for run_id in run_ids:
+                standing = self._closures.get(run_id)
+                if standing:
+                    return strongest_first(standing)[0]
+        return None
+
+    def _end_closures(self, account_ids: set[str]) -> None:
+        for run_id, standing in list(self._closures.items()):
+            left = [one for one in standing if one.account_id not in account_ids]
+            if left:
+                self._closures[run_id] = left
+            else:
+                del self._closures[run_id]
+
+    def record(self, event: GuardEvent) -> None:
+        """See `core.ports.Ledger.record`; the last 10,000 are kept."""
+        with self._lock:
+            self._events.append(event)
+
+    def _act(
+        self, kind: str, scope_key: str, sentence: str, at: datetime, *, run_id: str | None = None, **facts: str
+    ) -> None:
+        self._events.append(GuardEvent(self._ids.new(), at, kind, run_id, scope_key, sentence, facts))
+
+    # ---- reads -----------------------------------------------------------------------------------------------------
+
+    def lineage(self, run_id: str) -> tuple[NodeSpend, ...]:
+        """A run and its ancestors, root first; empty: no such run."""
+        found: list[NodeSpend] = []
+        with self._lock:
+            here: str | None = run_id
+            while here is not None and (nodes := self._tree(here)):
+                found.append(nodes[0])
+                here = nodes[0].parent_id
+        return tuple(reversed(found))
+
+    def secret(self) -> bytes:
+        """A key of these books; it lives as long as they do."""
+        return self._secret
+
+    def tree(self, run_id: str) -> tuple[NodeSpend, ...]:
+        """See `core.ports.Ledger.tree`."""
+        with self._lock:
+            return self._tree(run_id)
+
+    def runs(self, limit: int = 50, *, open_only: bool = False) -> tuple[NodeSpend, ...]:
+        """The newest root runs first, each with what its whole tree spent and holds."""
+        with self._lock:
+            return tuple(whole_tree(self._tree(root)) for root in self._nodes.roots(limit, open_only=open_only))
+
+    def _tree(self, run_id: str) -> tuple[NodeSpend, ...]:
+        held: dict[str | None, int] = {}
+        for one in self._open.values():
+            node_id = one.hold.facts.node_id or one.hold.facts.run_id
+            held[node_id] = held.get(node_id, 0) + one.grant.amounts.usd_pico
+        return tuple(
+            node.spend(self._totals.node(node.id), held.get(node.id, 0), self._closure_on((node.id,)))
+            for node in self._nodes.below(run_id)
+        )
+
+    def spend(
+        self, by: Sequence[str], *, since: datetime | None = None, until: datetime | None = None
+    ) -> tuple[SpendRow, ...]:
+        """See `core.ports.Ledger.spend`; `since` and `until` count by whole UTC minutes here."""
+        with self._lock:
+            return self._totals.spend(by, since, until)
+
+    def dispose(self, *, forked: bool = False) -> None:
+        """Keep the books, which have no connection; after a fork renew the lock, which a parent's thread may hold."""
+        if forked:
+            self._lock = Lock()

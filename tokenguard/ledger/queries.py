@@ -1,0 +1,246 @@
+"""Reading the books: run trees, spend by dimension, budgets with their balances, the events of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from tokenguard.core.account import Account, account_id
+from tokenguard.core.books import Kind, NodeSpend, SpendRow
+from tokenguard.core.money import Money
+from tokenguard.core.usage import Quality
+from tokenguard.core.verdict import AccountState
+from tokenguard.ledger import schema
+from tokenguard.ledger.accounts import BudgetState, StoredBudget, Windows
+from tokenguard.ledger.closing import standing
+from tokenguard.ledger.outcomes import check_dimensions
+from tokenguard.ledger.rows import BookedEvent, booking_of, budget_of, facts_of, lines_of, state_of
+from tokenguard.ledger.schema import Pico
+from tokenguard.ledger.statements import BALANCE_COLUMNS, BUDGET_COLUMNS, Tx, in_batches
+from tokenguard.ledger.trees import Node, NodeTotal, depth_first, whole_tree
+
+__all__ = ["budgets", "events_of", "leave_node", "runs", "spend", "states", "tree"]
+
+_COLUMNS = {
+    "agent": "agent",
+    "model": "model",
+    "provider": "provider",
+    "scope": "scope",
+    "run": "run_id",
+    "root": "root_id",
+    "operation": "operation",
+    "status": "status",
+    "quality": "quality",
+    "mode": "mode",
+    "prompt": "prompt_id",
+}
+
+
+def leave_node(tx: Tx, node_id: str, outcome: str, at: datetime) -> None:
+    """See `core.ports.Ledger.leave`."""
+    row = schema.node.c
+    tx.write(
+        sa.update(schema.node).where(row.id == node_id, row.ended_at.is_(None)).values(ended_at=at, outcome=outcome)
+    )
+
+
+def states(connection: sa.Connection, accounts: Sequence[Account]) -> tuple[AccountState, ...]:
+    """See `core.ports.Ledger.states`."""
+    ids = [one.id for one in accounts]
+    row = schema.balance.c
+    found = {
+        one.account.id: one for one in map(state_of, in_batches(connection, sa.select(*BALANCE_COLUMNS), row.id, ids))
+    }
+    missing = [one for one in accounts if one.id not in found]
+    if missing:
+        scopes = sorted({one.scope_key for one in missing})
+        clause = sa.select(*BUDGET_COLUMNS)
+        stored = [budget_of(one) for one in in_batches(connection, clause, schema.budget.c.scope_key, scopes)]
+        found.update({one.id: AccountState(one, _cap_of(one, stored), 0, 0, 0) for one in missing})
+    return tuple(found[one.id] for one in accounts)
+
+
+def _cap_of(account: Account, stored: Iterable[StoredBudget]) -> int:
+    """The cap that a balance never used would open with."""
+    caps = (
+        one.cap for one in stored if account_id(one.scope_key, one.unit, one.per, one.tz, account.bucket) == account.id
+    )
+    return next(caps, account.cap)
+
+
+def budgets(connection: sa.Connection, at: datetime, windows: Windows) -> tuple[BudgetState, ...]:
+    """Every stored budget with the balance of its window at `at`."""
+    stored = sorted((budget_of(row) for row in connection.execute(sa.select(*BUDGET_COLUMNS))), key=lambda one: one.key)
+    accounts = [one.account_in(windows.at(one.per, one.tz, at)) for one in stored]
+    found = states(connection, accounts)
+    return tuple(BudgetState(budget, state) for budget, state in zip(stored, found, strict=True))
+
+
+# ---- trees ---------------------------------------------------------------------------------------------------------
+
+
+def tree(connection: sa.Connection, run_id: str) -> tuple[NodeSpend, ...]:
+    """See `core.ports.Ledger.tree`."""
+    row = schema.node.c
+    root = connection.execute(sa.select(row.root_id).where(row.id == run_id)).scalar()
+    return _trees(connection, [root], top=run_id) if root is not None else ()
+
+
+def runs(connection: sa.Connection, limit: int, *, open_only: bool) -> tuple[NodeSpend, ...]:
+    """The newest root runs first, each with the amounts of its whole tree."""
+    row = schema.node.c
+    clause = sa.select(row.id).where(row.id == row.root_id).order_by(row.started_at.desc(), row.id.desc()).limit(limit)
+    if open_only:
+        clause = clause.where(row.ended_at.is_(None))
+    roots: list[str] = list(connection.execute(clause).scalars())
+    found: dict[str, list[NodeSpend]] = {}
+    for one in _trees(connection, roots):
+        found.setdefault(one.root_id, []).append(one)
+    return tuple(whole_tree(found[root]) for root in roots)
+
+
+def _trees(connection: sa.Connection, roots: Sequence[str], top: str | None = None) -> tuple[NodeSpend, ...]:
+    """Whole trees, or the part of one below `top`, with what each node spent and holds."""
+    nodes = [_node(row) for row in in_batches(connection, sa.select(*schema.node.c), schema.node.c.root_id, roots)]
+    by_root: dict[str, list[Node]] = {}
+    for one in nodes:
+        by_root.setdefault(one.root_id, []).append(one)
+    ordered = [one for root in roots for one in depth_first(top or root, by_root.get(root, []))]
+    totals = _totals(connection, roots)
+    held = _held(connection, roots)
+    closed = {one.run_id: one for one in reversed(standing(connection, [one.id for one in ordered]))}
+    return tuple(
+        one.spend(totals.get(one.id) or NodeTotal(), held.get(one.id, 0), closed.get(one.id)) for one in ordered
+    )
+
+
+def _node(row: Any) -> Node:
+    return Node(
+        row.id,
+        Kind(row.kind),
+        row.name,
+        row.parent_id,
+        row.root_id,
+        row.scope,
+        row.started_at,
+        row.labels,
+        row.ended_at,
+        row.outcome,
+    )
+
+
+def _totals(connection: sa.Connection, roots: Sequence[str]) -> dict[str, NodeTotal]:
+    """What each node spent itself."""
+    row = schema.spend_event.c
+    who = sa.func.coalesce(row.node_id, row.run_id)
+    tokens = _sum(row.input_tokens + row.output_tokens)
+    clause = sa.select(who, row.quality, _sum(row.usd_pico), _sum(row.calls), tokens).group_by(who, row.quality)
+    totals: dict[str, NodeTotal] = {}
+    for node_id, quality, usd, calls, used in in_batches(connection, clause, row.root_id, roots):
+        totals.setdefault(node_id, NodeTotal()).add(Quality(quality), usd, calls, used)
+    return totals
+
+
+def _held(connection: sa.Connection, roots: Sequence[str]) -> dict[str, int]:
+    row = schema.hold.c
+    clause = sa.select(row.node_id, _sum(row.usd_pico)).group_by(row.node_id)
+    return {node_id: held for node_id, held in in_batches(connection, clause, row.root_id, roots) if node_id}
+
+
+# ---- spend ---------------------------------------------------------------------------------------------------------
+
+
+def spend(
+    connection: sa.Connection, by: Sequence[str], since: datetime | None, until: datetime | None
+) -> tuple[SpendRow, ...]:
+    """See `core.ports.Ledger.spend`. Sums over events, so that any instants may bound it."""
+    check_dimensions(by)
+    row = schema.spend_event.c
+    day: sa.ColumnElement[str] = sa.literal_column(_DAY[connection.dialect.name])
+    groups = [_dimension(name, day) for name in by]
+    usd = row.usd_pico
+    clause = sa.select(
+        *groups,
+        _sum(usd),
+        _sum(sa.case((row.quality == Quality.ESTIMATED, usd), else_=0)),
+        _sum(sa.case((row.quality == Quality.ASSUMED, usd), else_=0)),
+        _sum(row.calls),
+        _sum(row.input_tokens),
+        _sum(row.output_tokens),
+    )
+    if since is not None:
+        clause = clause.where(row.at >= since)
+    if until is not None:
+        clause = clause.where(row.at < until)
+    # Without dimensions a sum over nothing would still be a row.
+    clause = clause.group_by(*groups) if groups else clause.having(sa.func.count() > 0)
+    width = len(groups)
+    rows = [_spend_row(tuple(found[:width]), found[width:]) for found in connection.execute(clause)]
+    return tuple(sorted(rows, key=lambda one: (-one.usd.pico, one.by)))
+
+
+_DAY = {
+    # Floor division also before 1970, and integers stay integers.
+    "sqlite": "strftime('%Y-%m-%d', at / 1000000, 'unixepoch')",
+    "postgresql": "to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
+}
+
+
+def _dimension(name: str, day: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """One dimension as a column; empty where the call has none."""
+    row = schema.spend_event.c
+    if name == "day":
+        return day
+    if name.startswith("label:"):
+        return sa.func.coalesce(row.labels[name.removeprefix("label:")].as_string(), "")
+    return sa.func.coalesce(row[_COLUMNS[name]], "")
+
+
+def _spend_row(by: tuple[str, ...], sums: Sequence[int]) -> SpendRow:
+    usd, estimated, assumed, calls, input_tokens, output_tokens = sums
+    return SpendRow(
+        by,
+        Money.from_pico(usd),
+        Money.from_pico(estimated),
+        Money.from_pico(assumed),
+        calls,
+        input_tokens,
+        output_tokens,
+    )
+
+
+# ---- events --------------------------------------------------------------------------------------------------------
+
+
+def events_of(connection: sa.Connection, run_id: str) -> tuple[BookedEvent, ...]:
+    """Every booked attempt at or below a node, corrections included, oldest first."""
+    ids = [one.id for one in tree(connection, run_id)]
+    row = schema.spend_event.c
+    who = sa.func.coalesce(row.node_id, row.run_id)
+    events = [one._mapping for one in in_batches(connection, sa.select(*row), who, ids)]  # noqa: SLF001  # SQLAlchemy's public name
+    lines: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+    clause = sa.select(*schema.spend_line.c)
+    for one in in_batches(connection, clause, schema.spend_line.c.event_id, sorted({event["id"] for event in events})):
+        lines.setdefault((one.event_id, one.revision), []).append(one._mapping)  # noqa: SLF001  # as above
+    found = [_event(event, lines.get((event["id"], event["revision"]), [])) for event in events]
+    return tuple(sorted(found, key=lambda one: (one.booked_at, one.id, one.revision)))
+
+
+def _event(row: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> BookedEvent:
+    return BookedEvent(
+        row["id"],
+        row["revision"],
+        row["held_at"],
+        row["booked_at"],
+        facts_of(row),
+        booking_of(row, lines_of(lines)),
+        row["input_tokens"],
+        row["output_tokens"],
+    )
+
+
+def _sum(column: Any) -> sa.ColumnElement[int]:
+    return sa.type_coerce(sa.func.coalesce(sa.func.sum(column), 0), Pico())

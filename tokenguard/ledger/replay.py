@@ -1,0 +1,200 @@
+"""Do the books replay? Facts are added up again and compared with every cache and total made from them.
+
+Checked, to the pico-dollar: transfers against balances and open holds, events against the transfers that booked them,
+lines against events, rollups against events.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from tokenguard.core.budget import Unit
+from tokenguard.ledger import schema
+
+__all__ = ["Finding", "Verification", "verify"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One place where the books contradict themselves."""
+
+    table: str
+    key: str
+    what: str
+    booked: int | str | None
+    replayed: int | str | None
+
+    @property
+    def sentence(self) -> str:
+        """The finding for a reader."""
+        return f"{self.table} {self.key}: {self.what} is {self.booked}, replayed it is {self.replayed}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was replayed, and every difference."""
+
+    transfers: int
+    balances: int
+    events: int
+    lines: int
+    rollups: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the books replay."""
+        return not self.findings
+
+
+@dataclass(slots=True)
+class _Replay:
+    """Sums of the transfers' legs."""
+
+    accounts: dict[str, list[int]]
+    open_holds: set[str]
+    settled: dict[str, dict[str, int]]
+    """By attempt: account id → settled, as events must say it."""
+    transfers: int = 0
+
+
+def verify(connection: sa.Connection) -> Verification:
+    """Replay everything on one snapshot. Reads each table once; memory grows with accounts and attempts."""
+    replay = _replay(connection)
+    findings: list[Finding] = []
+    balances = _check_balances(connection, replay, findings)
+    _check_holds(connection, replay, findings)
+    events = _check_events(connection, replay, findings)
+    lines = _check_lines(connection, findings)
+    rollups = _check_rollups(connection, findings)
+    return Verification(replay.transfers, balances, events, lines, rollups, tuple(findings))
+
+
+def _replay(connection: sa.Connection) -> _Replay:
+    row = schema.transfer.c
+    replay = _Replay({}, set(), {})
+    for hold_id, phase, legs in connection.execute(
+        sa.select(row.hold_id, row.phase, row.legs).order_by(row.hold_id, row.phase)
+    ):
+        replay.transfers += 1
+        if phase == 1:
+            replay.open_holds.add(hold_id)
+        else:
+            replay.open_holds.discard(hold_id)
+        booked = replay.settled.setdefault(hold_id, {}) if phase > 1 else None
+        for account_id, held, settled, live in legs:
+            sums = replay.accounts.setdefault(account_id, [0, 0, 0])
+            sums[0] += held
+            sums[1] += settled
+            sums[2] += live
+            if booked is not None:
+                booked[account_id] = booked.get(account_id, 0) + settled
+    return replay
+
+
+def _check_balances(connection: sa.Connection, replay: _Replay, findings: list[Finding]) -> int:
+    row = schema.balance.c
+    seen: set[str] = set()
+    for account_id, scope, held, settled, live in connection.execute(
+        sa.select(row.id, row.scope_key, row.held, row.settled, row.live)
+    ):
+        seen.add(account_id)
+        sums = replay.accounts.get(account_id, [0, 0, 0])
+        for what, booked, replayed in zip(("held", "settled", "live"), (held, settled, live), sums, strict=True):
+            if booked != replayed:
+                findings.append(Finding("balance", f"{account_id} ({scope})", what, booked, replayed))
+    missing = sorted(set(replay.accounts) - seen)
+    findings.extend(Finding("balance", one, "row", None, "in transfers") for one in missing)
+    return len(seen)
+
+
+def _check_holds(connection: sa.Connection, replay: _Replay, findings: list[Finding]) -> None:
+    there = set(connection.execute(sa.select(schema.hold.c.id)).scalars())
+    findings.extend(
+        Finding("hold", one, "row", "open", "resolved or never held") for one in sorted(there - replay.open_holds)
+    )
+    findings.extend(Finding("hold", one, "row", None, "open") for one in sorted(replay.open_holds - there))
+
+
+def _check_events(connection: sa.Connection, replay: _Replay, findings: list[Finding]) -> int:
+    """Events of an attempt, corrections included, add up to what its transfers settled."""
+    units = {
+        one.id: Unit(one.unit) for one in connection.execute(sa.select(schema.balance.c.id, schema.balance.c.unit))
+    }
+    row = schema.spend_event.c
+    count = 0
+    booked: dict[str, list[int]] = {}
+    for event_id, *amounts in connection.execute(sa.select(row.id, row.usd_pico, row.tokens, row.calls, row.steps)):
+        count += 1
+        sums = booked.setdefault(event_id, [0, 0, 0, 0])
+        for place, amount in enumerate(amounts):
+            sums[place] += amount
+    order = (Unit.USD, Unit.TOKENS, Unit.CALLS, Unit.STEPS)
+    for event_id, sums in booked.items():
+        settled = replay.settled.get(event_id)
+        if settled is None:
+            findings.append(Finding("spend_event", event_id, "transfer", "booked", None))
+            continue
+        for account_id, amount in settled.items():
+            unit = units.get(account_id)
+            if unit is not None and sums[order.index(unit)] != amount:
+                findings.append(Finding("spend_event", event_id, str(unit), sums[order.index(unit)], amount))
+    return count
+
+
+def _check_lines(connection: sa.Connection, findings: list[Finding]) -> int:
+    """Each line is quantity × rate, and the lines of an event are its computed cost."""
+    line, event = schema.spend_line.c, schema.spend_event.c
+    count = 0
+    sums: dict[tuple[str, int], int] = {}
+    columns = (line.event_id, line.revision, line.meter, line.quantity, line.rate_pico, line.amount_pico)
+    for event_id, revision, meter, quantity, rate, amount in connection.execute(sa.select(*columns)):
+        count += 1
+        if amount != quantity * rate:
+            findings.append(Finding("spend_line", f"{event_id} {meter}", "amount_pico", amount, quantity * rate))
+        sums[event_id, revision] = sums.get((event_id, revision), 0) + amount
+    stored: dict[tuple[str, int], int] = {}
+    for event_id, revision, computed, usd in connection.execute(
+        sa.select(event.id, event.revision, event.computed_pico, event.usd_pico)
+    ):
+        stored[event_id, revision] = usd if computed is None else computed
+    for key, replayed in sums.items():
+        if stored.get(key) != replayed:
+            findings.append(
+                Finding("spend_event", f"{key[0]} revision {key[1]}", "cost of its lines", stored.get(key), replayed)
+            )
+    return count
+
+
+_ROLLED = ("scope", "agent", "model", "provider", "operation", "quality", "mode")
+
+
+def _check_rollups(connection: sa.Connection, findings: list[Finding]) -> int:
+    """Per day and dimensions, rollups add up to events."""
+    rollup, event = schema.rollup_delta.c, schema.spend_event.c
+    names = ("usd_pico", "input_tokens", "output_tokens", "calls")
+    booked: dict[tuple[Any, ...], list[int]] = {}
+    count = 0
+    for one in connection.execute(sa.select(rollup.day, *(rollup[name] for name in (*_ROLLED, *names)))):
+        count += 1
+        _add(booked, tuple(one[:8]), one[8:])
+    replayed: dict[tuple[Any, ...], list[int]] = {}
+    for one in connection.execute(sa.select(event.at, *(event[name] for name in (*_ROLLED, *names)))):
+        _add(replayed, (one[0].date().isoformat(), *(value or "" for value in one[1:8])), one[8:])
+    for key in sorted(booked.keys() | replayed.keys()):
+        was, now = booked.get(key, [0, 0, 0, 0]), replayed.get(key, [0, 0, 0, 0])
+        findings.extend(
+            Finding("rollup_delta", "/".join(key), name, one, other)
+            for name, one, other in zip(names, was, now, strict=True)
+            if one != other
+        )
+    return count
+
+
+def _add(sums: dict[tuple[Any, ...], list[int]], key: tuple[Any, ...], amounts: Any) -> None:
+    found = sums.setdefault(key, [0, 0, 0, 0])
+    for place, amount in enumerate(amounts):
+        found[place] += amount

@@ -1,0 +1,102 @@
+"""Entering nodes and holding money: the transactions that may say no."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from tokenguard.core.books import Closure, Entry, Hold
+from tokenguard.core.verdict import AccountState, Ask, Grant, Short, judge
+from tokenguard.errors import LedgerInvariant
+from tokenguard.ledger import schema
+from tokenguard.ledger.accounts import Opening, StoredBudget, Windows, openings_for
+from tokenguard.ledger.closing import standing_on
+from tokenguard.ledger.outcomes import resolved_already
+from tokenguard.ledger.postings import lock, move, open_balances, write_transfer
+from tokenguard.ledger.rows import budget_of, granted_of, hold_row, node_row
+from tokenguard.ledger.statements import Tx
+
+__all__ = ["LeaseOver", "enter", "path_of", "reserve"]
+
+
+class LeaseOver(Exception):  # noqa: N818  # a signal between two transactions, not an error
+    """Holds on this database outlived their leases; sweep them first, in a transaction of their own.
+
+    Sweeping inside the reservation would lock other scopes' balances before its own, out of the canonical order.
+    """
+
+
+def reserve(tx: Tx, hold: Hold, ask: Ask, windows: Windows, *, swept: bool) -> Grant | Short | Closure:
+    """See `core.ports.Ledger.reserve`.
+
+    Raises:
+        LeaseOver: a lease has ended and `swept` is False.
+    """
+    params = {"id": hold.id, "now": hold.at, **_numbered("run", hold.run_ids)}
+    known, over, shut = tx.rows(tx.statements.preflight(len(hold.run_ids)), params)[0]
+    if known:
+        return _granted_before(tx, hold.id)
+    if over and not swept:
+        raise LeaseOver
+    if shut and hold.enforce:
+        return standing_on(tx, hold.run_ids)[0]
+    states = open_balances(tx, path_of(tx, hold, windows))
+    full = ask.output_max
+    verdict = judge(ask, states) if hold.enforce else Grant(ask.amounts(full), full, states)
+    if isinstance(verdict, Short):
+        return verdict
+    move(tx, states, held=verdict.amounts, live=1, within_caps=hold.enforce)
+    tx.run(tx.statements.insert(schema.hold), hold_row(hold, ask, verdict))
+    write_transfer(tx, hold.id, states, held_at=hold.at, phase=1, kind="hold", at=hold.at, held=verdict.amounts, live=1)
+    return verdict
+
+
+def enter(tx: Tx, entry: Entry) -> Short | Closure | None:
+    """See `core.ports.Ledger.enter`."""
+    if tx.select(sa.select(schema.node.c.id).where(schema.node.c.id == entry.id)):
+        return None
+    standing = standing_on(tx, entry.path)
+    if standing:
+        return standing[0]
+    if entry.accounts:
+        states = open_balances(tx, tuple(Opening(one, one.cap) for one in entry.accounts))
+        verdict = judge(Ask(calls=0, steps=1), states)
+        if isinstance(verdict, Short):
+            return verdict
+        move(tx, states, settled=verdict.amounts, live=0)
+        write_transfer(
+            tx, entry.id, states, held_at=entry.at, phase=2, kind="post", at=entry.at, settled=verdict.amounts
+        )
+    tx.run(tx.statements.insert(schema.node), node_row(entry))
+    return None
+
+
+def path_of(tx: Tx, hold: Hold, windows: Windows) -> tuple[Opening, ...]:
+    """Every account the hold must fit, stored budgets of its scopes included; outermost scope first."""
+    stored: Sequence[StoredBudget] = ()
+    if hold.scope_keys:
+        rows = tx.rows(tx.statements.stored_budgets(len(hold.scope_keys)), _numbered("key", hold.scope_keys))
+        stored = [budget_of(row) for row in rows]
+    return openings_for(hold.accounts, hold.scope_keys, stored, hold.at, windows)
+
+
+def _granted_before(tx: Tx, hold_id: str) -> Grant:
+    """The grant of a reservation that is repeated, to the last digit."""
+    rows = tx.select(sa.select(schema.hold.c.granted).where(schema.hold.c.id == hold_id))
+    if not rows:
+        raise resolved_already(hold_id)
+    granted = granted_of(rows[0][0])
+    accounts = {one.account.id: one.account for one in lock(tx, granted.account_ids)}
+    if len(accounts) != len(granted.before):
+        raise LedgerInvariant(f"hold {hold_id} names balances that do not exist.", hold_id=hold_id)
+    states = tuple(
+        AccountState(accounts[account_id], cap, settled, held, live)
+        for account_id, cap, settled, held, live in granted.before
+    )
+    return Grant(granted.amounts, granted.output_tokens, states)
+
+
+def _numbered(name: str, values: Sequence[str]) -> dict[str, str]:
+    """Parameters `name_0`, `name_1` and so on."""
+    return {f"{name}_{place}": value for place, value in enumerate(values)}

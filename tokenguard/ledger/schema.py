@@ -1,0 +1,399 @@
+"""The ledger's tables. `migrations/versions` builds them, a test compares the two, docs/adr/0009 says why they are so.
+
+Facts (`transfer`, `spend_event`, `spend_line`, `rollup_delta`, `guard_event`) are only ever inserted; `balance` is a
+cache of `transfer` that `verify` replays; `hold` has open holds only.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "VERSION_TABLE",
+    "Instant",
+    "Pico",
+    "Shares",
+    "Thousandths",
+    "balance",
+    "budget",
+    "closure",
+    "guard_event",
+    "hold",
+    "metadata",
+    "node",
+    "rollup_delta",
+    "spend_event",
+    "spend_line",
+    "transfer",
+]
+
+SCHEMA_VERSION: Final = "0001"
+"""The newest revision in `migrations/versions`. Revisions are numbered, so that older and newer can be told apart."""
+
+VERSION_TABLE: Final = "tg_schema_version"
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+class Pico(TypeDecorator[int]):
+    """Whole pico-dollars, or a whole count of another unit. BIGINT on SQLite, NUMERIC(38,0) on PostgreSQL."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Choose the column's type."""
+        return dialect.type_descriptor(sa.Numeric(38, 0) if dialect.name == "postgresql" else sa.BigInteger())
+
+    def bind_processor(self, dialect: Dialect) -> Any:  # noqa: ARG002  # SQLAlchemy's hook
+        """Both drivers take an int as it is."""
+        return
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:  # noqa: ARG002  # as above
+        """Give an int: PostgreSQL's driver makes a Decimal of a NUMERIC."""
+        return _whole if dialect.name == "postgresql" else None
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware UTC instant: microseconds since 1970 on SQLite, TIMESTAMPTZ on PostgreSQL; both keep every digit."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Choose the column's type."""
+        return dialect.type_descriptor(sa.DateTime(timezone=True) if dialect.name == "postgresql" else sa.BigInteger())
+
+    def bind_processor(self, dialect: Dialect) -> Any:
+        """Write it."""
+        return None if dialect.name == "postgresql" else _microseconds
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:  # noqa: ARG002  # as above
+        """Read it."""
+        return _in_utc if dialect.name == "postgresql" else _instant_of
+
+
+class Shares(TypeDecorator[tuple[float, ...]]):
+    """Shares of a cap, such as (0.5, 0.8), as the text `0.5 0.8`: two balances are read for every call."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def bind_processor(self, dialect: Dialect) -> Any:  # noqa: ARG002  # as above
+        """Write them."""
+        return _spaced
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:  # noqa: ARG002  # as above
+        """Read them."""
+        return _shares
+
+
+class Thousandths(TypeDecorator[Decimal]):
+    """A measured rate with three decimals, stored as a whole number of thousandths."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def bind_processor(self, dialect: Dialect) -> Any:  # noqa: ARG002  # as above
+        """Write it."""
+        return _thousandths
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:  # noqa: ARG002  # as above
+        """Read it."""
+        return _rate
+
+
+# Plain functions instead of `process_bind_param`: SQLAlchemy would wrap those in two more calls per value, and a
+# reservation has dozens of values.
+
+
+def _whole(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+def _microseconds(value: datetime | None) -> int | None:
+    return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+
+def _instant_of(value: int | None) -> datetime | None:
+    return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+def _in_utc(value: datetime | None) -> datetime | None:
+    # The session's time zone decides what the driver returns; the ledger speaks UTC.
+    return None if value is None else value.astimezone(UTC)
+
+
+def _spaced(value: tuple[float, ...] | None) -> str | None:
+    return None if value is None else " ".join(map(str, value))
+
+
+@lru_cache(maxsize=256)
+def _shares(value: str) -> tuple[float, ...]:
+    return tuple(float(share) for share in value.split())
+
+
+def _thousandths(value: Decimal | None) -> int | None:
+    return None if value is None else int((value * 1000).to_integral_value())
+
+
+def _rate(value: int | None) -> Decimal | None:
+    return None if value is None else Decimal(value).scaleb(-3)
+
+
+_Json = sa.JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+_Id = sa.String(64)
+
+# SQLite: tables that every call writes are stored in their primary key (WITHOUT ROWID), one b-tree instead of two. Ids
+# sort by time, so rows are appended either way.
+metadata: Final = sa.MetaData()
+
+
+def _text(name: str, *, null: bool = False, length: int | None = None) -> sa.Column[Any]:
+    return sa.Column(name, sa.String(length) if length else sa.Text(), nullable=null)
+
+
+def _pico(name: str, *, null: bool = False) -> sa.Column[Any]:
+    return sa.Column(name, Pico(), nullable=null)
+
+
+def _count(name: str, *, null: bool = False) -> sa.Column[Any]:
+    return sa.Column(name, sa.BigInteger(), nullable=null)
+
+
+def _instant(name: str, *, null: bool = False) -> sa.Column[Any]:
+    return sa.Column(name, Instant(), nullable=null)
+
+
+def _json(name: str, *, null: bool = False) -> sa.Column[Any]:
+    return sa.Column(name, _Json, nullable=null)
+
+
+def _ref(name: str, *, null: bool = False, key: bool = False) -> sa.Column[Any]:
+    return sa.Column(name, _Id, nullable=null, primary_key=key)
+
+
+node: Final = sa.Table(
+    "tg_node",
+    metadata,
+    _ref("id", key=True),
+    _text("kind", length=16),
+    _text("name"),
+    _ref("parent_id", null=True),
+    _ref("root_id"),
+    _text("scope"),
+    _text("owner"),
+    _json("labels"),
+    _instant("started_at"),
+    _instant("ended_at", null=True),
+    _text("outcome", null=True),
+    sa.Index("tg_node_root", "root_id"),
+    sa.Index("tg_node_started", "started_at"),
+)
+
+budget: Final = sa.Table(
+    "tg_budget",
+    metadata,
+    sa.Column("scope_key", sa.Text(), primary_key=True),
+    sa.Column("unit", sa.String(16), primary_key=True),
+    sa.Column("per", sa.String(16), primary_key=True),
+    sa.Column("tz", sa.String(64), primary_key=True),
+    _text("label"),
+    _pico("declared", null=True),
+    _pico("cap"),
+    sa.Column("warn_at", Shares(), nullable=False),
+    _pico("reserve_final_pico"),
+    _text("set_by", length=16),
+    _instant("changed_at"),
+)
+
+balance: Final = sa.Table(
+    "tg_balance",
+    metadata,
+    _ref("id", key=True),
+    _text("scope_key"),
+    _text("label"),
+    _text("unit", length=16),
+    _text("per", length=16),
+    _text("bucket", length=32),
+    _instant("ends_at", null=True),
+    _pico("declared"),
+    sa.Column("warn_at", Shares(), nullable=False),
+    _pico("reserve_final_pico"),
+    _pico("cap"),
+    _pico("settled"),
+    _pico("held"),
+    _count("live"),
+    sa.Index("tg_balance_scope", "scope_key"),
+)
+
+hold: Final = sa.Table(
+    "tg_hold",
+    metadata,
+    _ref("id", key=True),
+    _instant("held_at"),
+    _text("owner"),
+    _instant("lease_until"),
+    _text("state", length=16),
+    _ref("root_id", null=True),
+    _ref("node_id", null=True),
+    _pico("usd_pico"),
+    _json("facts"),
+    _json("granted"),
+    _json("kept", null=True),
+    # Open holds are few: the tree reads them all rather than have every reservation write another index.
+    sa.Index("tg_hold_lease", "lease_until"),
+    sqlite_with_rowid=False,
+)
+
+transfer: Final = sa.Table(
+    "tg_transfer",
+    metadata,
+    _ref("hold_id", key=True),
+    sa.Column("held_at", Instant(), primary_key=True),
+    # 1 the hold, 2 its resolution, 3 the correction of an assumed charge: each at most once.
+    sa.Column("phase", sa.SmallInteger(), primary_key=True, autoincrement=False),
+    _text("kind", length=16),
+    _instant("at"),
+    # {account id: [change of held, change of settled, change of live]}
+    _json("legs"),
+    sqlite_with_rowid=False,
+)
+
+spend_event: Final = sa.Table(
+    "tg_spend_event",
+    metadata,
+    _ref("id", key=True),
+    # 1 as first booked; 2 takes 1 back, 3 states what was true.
+    sa.Column("revision", sa.SmallInteger(), primary_key=True, autoincrement=False),
+    _instant("held_at"),
+    _instant("at"),
+    _instant("booked_at"),
+    _ref("call_id"),
+    _count("attempt"),
+    _text("operation"),
+    _text("model"),
+    _text("provider"),
+    _ref("run_id", null=True),
+    _ref("root_id", null=True),
+    _ref("node_id", null=True),
+    _text("agent", null=True),
+    _text("scope"),
+    _text("prompt_id", null=True),
+    _text("mode", length=16),
+    _json("labels"),
+    _text("status", length=16),
+    _text("quality", length=16),
+    _pico("usd_pico"),
+    _count("tokens"),
+    _count("calls"),
+    _count("steps"),
+    _count("input_tokens"),
+    _count("output_tokens"),
+    _json("usage", null=True),
+    _text("price_id", null=True),
+    _text("price_version", null=True),
+    _pico("stated_pico", null=True),
+    _pico("computed_pico", null=True),
+    _pico("ceiling_pico"),
+    sa.Column("overrun", sa.Boolean(), nullable=False),
+    _text("response_model", null=True),
+    _text("response_id", null=True),
+    _text("service_tier", null=True),
+    _text("finish_reason", null=True),
+    _count("max_tokens", null=True),
+    sa.Column("clamped", sa.Boolean(), nullable=False),
+    _count("duration_ms", null=True),
+    _count("ttft_ms", null=True),
+    sa.Column("output_tps_milli", Thousandths(), nullable=True),
+    _text("endpoint", null=True),
+    _text("error_class", null=True),
+    _count("error_status", null=True),
+    _text("error_request_id", null=True),
+    _text("would_have", null=True),
+    _text("note", null=True),
+    sa.Index("tg_spend_event_root", "root_id"),
+    sa.Index("tg_spend_event_at", "at"),
+    sqlite_with_rowid=False,
+)
+
+spend_line: Final = sa.Table(
+    "tg_spend_line",
+    metadata,
+    _ref("event_id", key=True),
+    sa.Column("revision", sa.SmallInteger(), primary_key=True, autoincrement=False),
+    sa.Column("position", sa.SmallInteger(), primary_key=True, autoincrement=False),
+    _text("meter", length=32),
+    _count("quantity"),
+    _pico("rate_pico"),
+    _pico("amount_pico"),
+    sqlite_with_rowid=False,
+)
+
+rollup_delta: Final = sa.Table(
+    "tg_rollup_delta",
+    metadata,
+    _ref("event_id", key=True),
+    sa.Column("revision", sa.SmallInteger(), primary_key=True, autoincrement=False),
+    _text("day", length=10),
+    _text("scope"),
+    _text("agent"),
+    _text("model"),
+    _text("provider"),
+    _text("operation"),
+    _text("quality", length=16),
+    _text("mode", length=16),
+    _pico("usd_pico"),
+    _count("input_tokens"),
+    _count("output_tokens"),
+    _count("calls"),
+    sqlite_with_rowid=False,
+)
+
+closure: Final = sa.Table(
+    "tg_closure",
+    metadata,
+    _ref("id", key=True),
+    _ref("run_id"),
+    # Empty, not null, where only a person can end it: nulls are never equal in a unique index.
+    _text("account_id", length=64),
+    _text("code", length=32),
+    _text("sentence"),
+    _json("facts"),
+    _instant("at"),
+    _text("by"),
+    _instant("ended_at", null=True),
+    _text("ended_by", null=True),
+    _text("ended_why", null=True),
+)
+sa.Index(
+    "tg_closure_standing",
+    closure.c.run_id,
+    closure.c.account_id,
+    unique=True,
+    sqlite_where=closure.c.ended_at.is_(None),
+    postgresql_where=closure.c.ended_at.is_(None),
+)
+
+guard_event: Final = sa.Table(
+    "tg_guard_event",
+    metadata,
+    _ref("id", key=True),
+    _instant("at"),
+    _text("kind", length=32),
+    _ref("run_id", null=True),
+    _text("scope_key", null=True),
+    _text("sentence"),
+    _json("facts"),
+    sa.Index("tg_guard_event_run", "run_id"),
+)

@@ -1,0 +1,212 @@
+"""Resolving holds: posts, voids, unresolved attempts, leases that ended, and the truth that comes late."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from tokenguard.core.account import Amounts
+from tokenguard.core.books import Booking, CallFacts, Hold, Settled, Status
+from tokenguard.core.verdict import AccountState
+from tokenguard.errors import LedgerConflict, LedgerInvariant
+from tokenguard.ledger import schema
+from tokenguard.ledger.accounts import Windows
+from tokenguard.ledger.outcomes import assumed, difference, never_held, numbers_of, other_numbers, tokens_of
+from tokenguard.ledger.postings import lock, move, open_balances, write_event, write_transfer
+from tokenguard.ledger.reserving import path_of
+from tokenguard.ledger.rows import (
+    BookedEvent,
+    Granted,
+    booking_of,
+    facts_of,
+    granted_of,
+    kept_json,
+    kept_of,
+    lines_of,
+)
+from tokenguard.ledger.statements import Tx, one_of
+
+__all__ = ["SWEEP_BATCH", "charge", "keep", "renew", "settle", "sweep"]
+
+SWEEP_BATCH: Final = 100
+"""Holds per transaction, so that a sweep after a disaster does not keep everybody else waiting."""
+
+_RENEW_BATCH: Final = 500
+
+
+def settle(tx: Tx, hold_id: str, booking: Booking) -> Settled:
+    """See `core.ports.Ledger.settle`."""
+    rows = tx.rows(tx.statements.take_hold(), {"id": hold_id})
+    if not rows:
+        return _settle_again(tx, hold_id, booking)
+    held_at, facts, granted = rows[0]
+    kind = "void" if booking.status is Status.REJECTED and not booking.amounts.usd_pico else "post"
+    return Settled(_resolve(tx, _Taken(hold_id, held_at, facts_of(facts), granted_of(granted)), booking, kind))
+
+
+def charge(tx: Tx, hold: Hold, booking: Booking, windows: Windows) -> Settled:
+    """See `core.ports.Ledger.charge`. No hold is written: the post alone is the fact."""
+    if _transfers(tx, hold.id):
+        if tx.select(sa.select(schema.hold.c.id).where(schema.hold.c.id == hold.id)):
+            raise LedgerConflict(f"attempt {hold.id} is held: settle it instead of charging it.", attempt_id=hold.id)
+        return _settle_again(tx, hold.id, booking)
+    states = open_balances(tx, path_of(tx, hold, windows))
+    after = move(tx, states, settled=booking.amounts, live=0)
+    write_transfer(tx, hold.id, states, held_at=hold.at, phase=2, kind="post", at=booking.at, settled=booking.amounts)
+    write_event(tx, _first_event(hold.id, hold.at, hold.facts, booking, booking.amounts.tokens))
+    return Settled(after)
+
+
+def keep(tx: Tx, hold_id: str, booking: Booking) -> None:
+    """See `core.ports.Ledger.keep`."""
+    update = sa.update(schema.hold).where(schema.hold.c.id == hold_id)
+    if tx.write(update.values(state="unresolved", kept=kept_json(booking))):
+        return
+    kinds = [row["kind"] for row in _transfers(tx, hold_id)]
+    if not kinds:
+        raise never_held(hold_id)
+    if kinds[-1] != "expire":
+        raise other_numbers(hold_id, numbers_of(_last_event(tx, hold_id).booking), numbers_of(booking))
+
+
+def renew(tx: Tx, hold_ids: Sequence[str], lease_until: datetime) -> None:
+    """See `core.ports.Ledger.renew`; unresolved holds keep the lease they have."""
+    for start in range(0, len(hold_ids), _RENEW_BATCH):
+        some = hold_ids[start : start + _RENEW_BATCH]
+        where = (one_of(schema.hold.c.id, some), schema.hold.c.state == "held")
+        tx.write(sa.update(schema.hold).where(*where).values(lease_until=lease_until))
+
+
+def sweep(tx: Tx, now: datetime) -> int:
+    """Charge the ceiling of up to `SWEEP_BATCH` holds whose lease ended; how many."""
+    row = schema.hold.c
+    over = tx.select(
+        sa.select(row.id, row.held_at, row.facts, row.granted, row.kept)
+        .where(row.lease_until <= now)
+        .order_by(row.lease_until, row.id)
+        .limit(SWEEP_BATCH)
+        .with_for_update(skip_locked=True)
+    )
+    if not over:
+        return 0
+    granted = {one[0]: granted_of(one[3]) for one in over}
+    # All balances of the batch at once, in canonical order; one hold after the other could deadlock with a reservation.
+    lock(tx, sorted({account_id for one in granted.values() for account_id in one.account_ids}))
+    tx.write(sa.delete(schema.hold).where(one_of(row.id, granted)))
+    for hold_id, held_at, facts, _, kept in over:
+        mine = granted[hold_id]
+        booking = assumed(mine.amounts, None if kept is None else kept_of(kept, now), now)
+        _resolve(tx, _Taken(hold_id, held_at, facts_of(facts), mine), booking, "expire")
+    return len(over)
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A hold whose row was just deleted."""
+
+    id: str
+    held_at: datetime
+    facts: CallFacts
+    granted: Granted
+
+
+def _resolve(tx: Tx, hold: _Taken, booking: Booking, kind: str) -> tuple[AccountState, ...]:
+    """Take a hold off its balances, settle what it came to, and write the facts; the states after it."""
+    states = lock(tx, hold.granted.account_ids)
+    if len(states) != len(hold.granted.before):
+        raise LedgerInvariant(f"hold {hold.id} names balances that do not exist. Please report this.", hold_id=hold.id)
+    released = difference(Amounts(), hold.granted.amounts)
+    after = move(tx, states, held=released, settled=booking.amounts, live=-1)
+    write_transfer(
+        tx,
+        hold.id,
+        states,
+        held_at=hold.held_at,
+        phase=2,
+        kind=kind,
+        at=booking.at,
+        held=released,
+        settled=booking.amounts,
+        live=-1,
+    )
+    write_event(tx, _first_event(hold.id, hold.held_at, hold.facts, booking, hold.granted.input_bound))
+    return after
+
+
+def _settle_again(tx: Tx, hold_id: str, booking: Booking) -> Settled:
+    """A second booking: the same, another, or the truth after an assumed charge."""
+    transfers = _transfers(tx, hold_id)
+    if not transfers:
+        raise never_held(hold_id)
+    ids = [leg[0] for leg in transfers[-1]["legs"]]
+    if transfers[-1]["kind"] == "expire":
+        return Settled(_correct(tx, hold_id, ids, booking), late=True)
+    stands, came = numbers_of(_last_event(tx, hold_id).booking), numbers_of(booking)
+    if stands != came:
+        raise other_numbers(hold_id, stands, came)
+    return Settled(lock(tx, ids), duplicate=True, late=transfers[-1]["kind"] == "adjust")
+
+
+def _correct(tx: Tx, hold_id: str, account_ids: Sequence[str], booking: Booking) -> tuple[AccountState, ...]:
+    """Book the difference to the windows of the hold, take the assumed event back and state the true one.
+
+    Both new rows carry the instant of the assumed one, so that a report of that day becomes true instead of negative.
+    """
+    before = _last_event(tx, hold_id)
+    states = lock(tx, account_ids)
+    change = difference(booking.amounts, before.booking.amounts)
+    after = move(tx, states, settled=change, live=0)
+    write_transfer(tx, hold_id, states, held_at=before.held_at, phase=3, kind="adjust", at=booking.at, settled=change)
+    write_event(tx, replace(before, revision=2, booked_at=booking.at), taken_back=True)
+    used = tokens_of(booking, before.input_tokens)
+    true = replace(booking, at=before.booking.at)
+    write_event(
+        tx, replace(before, revision=3, booked_at=booking.at, booking=true, input_tokens=used[0], output_tokens=used[1])
+    )
+    return after
+
+
+def _first_event(
+    attempt_id: str, held_at: datetime, facts: CallFacts, booking: Booking, input_bound: int
+) -> BookedEvent:
+    used = tokens_of(booking, input_bound)
+    return BookedEvent(attempt_id, 1, held_at, booking.at, facts, booking, used[0], used[1])
+
+
+def _transfers(tx: Tx, hold_id: str) -> list[Mapping[str, Any]]:
+    """The facts about an attempt, in their phases; an open hold's only one is `hold`."""
+    row = schema.transfer.c
+    found = tx.select(sa.select(row.kind, row.legs).where(row.hold_id == hold_id).order_by(row.phase))
+    return [{"kind": kind, "legs": legs} for kind, legs in found]
+
+
+def _last_event(tx: Tx, hold_id: str) -> BookedEvent:
+    """The attempt's event as it stands."""
+    columns = tuple(schema.spend_event.c)
+    clause = (
+        sa.select(*columns).where(schema.spend_event.c.id == hold_id).order_by(schema.spend_event.c.revision.desc())
+    )
+    rows = tx.select(clause.limit(1))
+    if not rows:
+        # A step's id has a transfer too, but no attempt was ever held under it.
+        raise never_held(hold_id)
+    row = dict(zip((column.name for column in columns), rows[0], strict=True))
+    line = schema.spend_line.c
+    where = (line.event_id == hold_id, line.revision == row["revision"])
+    names = ("position", "meter", "quantity", "rate_pico", "amount_pico")
+    lines = tx.select(sa.select(*(line[name] for name in names)).where(*where))
+    booking = booking_of(row, lines_of([dict(zip(names, one, strict=True)) for one in lines]))
+    return BookedEvent(
+        row["id"],
+        row["revision"],
+        row["held_at"],
+        row["booked_at"],
+        facts_of(row),
+        booking,
+        row["input_tokens"],
+        row["output_tokens"],
+    )

@@ -1,0 +1,186 @@
+"""`SqlLedger`: the books in SQLite or PostgreSQL. One transaction per method; the work is in the modules beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from tokenguard.core.account import Account, Scope
+from tokenguard.core.books import Booking, Closure, Entry, GuardEvent, Hold, NodeSpend, Settled, SpendRow
+from tokenguard.core.budget import Unit
+from tokenguard.core.clock import Clock
+from tokenguard.core.ids import Ids
+from tokenguard.core.verdict import AccountState, Ask, Grant, Short
+from tokenguard.ledger import capping, closing, queries, reserving, settling
+from tokenguard.ledger.accounts import BudgetState, Windows
+from tokenguard.ledger.address import Address
+from tokenguard.ledger.engine import Database, Durability
+from tokenguard.ledger.prepare import prepare
+from tokenguard.ledger.queries import leave_node
+from tokenguard.ledger.replay import Verification, verify
+from tokenguard.ledger.reserving import LeaseOver
+from tokenguard.ledger.rows import BookedEvent
+
+__all__ = ["SqlLedger"]
+
+
+class SqlLedger:
+    """Books in a database, shared by every process that opens it. Thread-safe; open it with `SqlLedger.open`."""
+
+    inline = False
+
+    def __init__(self, database: Database, clock: Clock, ids: Ids) -> None:
+        self.name = database.name
+        self._database = database
+        self._clock = clock
+        self._ids = ids
+        self._windows = Windows()
+
+    @classmethod
+    def open(
+        cls, database: str, clock: Clock, ids: Ids, durability: Durability = "normal", *, busy_timeout_s: float = 10.0
+    ) -> SqlLedger:
+        """Open the books.
+
+        A SQLite file is created and upgraded here; a PostgreSQL database by `tokenguard db upgrade` only.
+
+        Args:
+            database: A file's path, `sqlite:///…` or `postgresql://…`.
+            clock: Tells the time where a record does not carry it.
+            ids: Names tombstones and acts.
+            durability: SQLite's `synchronous`: `normal` survives the death of the process, `full` a power cut too.
+            busy_timeout_s: How long to wait for other processes' locks on a SQLite file; > 0.
+
+        Raises:
+            LedgerUnavailable: the file cannot be opened or written, the server not reached.
+            SchemaMismatch: the database is newer than this code, or a server's older.
+            SettingsError: `database` is neither a path nor a URL we know.
+        """
+        opened = Database(Address.of(database), durability, busy_timeout_s)
+        try:
+            prepare(opened)
+        except BaseException:
+            opened.dispose(forked=False)
+            raise
+        return cls(opened, clock, ids)
+
+    # ---- nodes -----------------------------------------------------------------------------------------------------
+
+    def enter(self, entry: Entry) -> Short | Closure | None:
+        """See `core.ports.Ledger.enter`."""
+        return self._database.transact(lambda tx: reserving.enter(tx, entry))
+
+    def leave(self, node_id: str, *, outcome: str, at: datetime) -> None:
+        """See `core.ports.Ledger.leave`."""
+        self._database.transact(lambda tx: leave_node(tx, node_id, outcome, at))
+
+    # ---- calls -----------------------------------------------------------------------------------------------------
+
+    def reserve(self, hold: Hold, ask: Ask) -> Grant | Short | Closure:
+        """See `core.ports.Ledger.reserve`."""
+        transact, windows = self._database.transact, self._windows
+        try:
+            return transact(lambda tx: reserving.reserve(tx, hold, ask, windows, swept=False))
+        except LeaseOver:
+            self.sweep(hold.at)
+        return transact(lambda tx: reserving.reserve(tx, hold, ask, windows, swept=True))
+
+    def settle(self, hold_id: str, booking: Booking) -> Settled:
+        """See `core.ports.Ledger.settle`."""
+        return self._database.transact(lambda tx: settling.settle(tx, hold_id, booking))
+
+    def keep(self, hold_id: str, booking: Booking) -> None:
+        """See `core.ports.Ledger.keep`."""
+        self._database.transact(lambda tx: settling.keep(tx, hold_id, booking))
+
+    def renew(self, hold_ids: Sequence[str], lease_until: datetime) -> None:
+        """See `core.ports.Ledger.renew`."""
+        if hold_ids:
+            self._database.transact(lambda tx: settling.renew(tx, hold_ids, lease_until))
+
+    def charge(self, hold: Hold, booking: Booking) -> Settled:
+        """See `core.ports.Ledger.charge`."""
+        return self._database.transact(lambda tx: settling.charge(tx, hold, booking, self._windows))
+
+    def sweep(self, now: datetime) -> int:
+        """See `core.ports.Ledger.sweep`."""
+        swept = 0
+        while batch := self._database.transact(lambda tx: settling.sweep(tx, now)):
+            swept += batch
+        return swept
+
+    # ---- budgets ---------------------------------------------------------------------------------------------------
+
+    def declare(self, scope: Scope, at: datetime) -> None:
+        """See `core.ports.Ledger.declare`."""
+        if scope.budgets:
+            self._database.transact(lambda tx: capping.declare(tx, scope, at, self._windows))
+
+    def set_cap(self, scope_key: str, unit: Unit, per: str, tz: str, cap: int, *, by: str, at: datetime) -> None:
+        """See `core.ports.Ledger.set_cap`."""
+        self._database.transact(
+            lambda tx: capping.set_cap(
+                tx, scope_key, unit=unit, per=per, tz=tz, cap=cap, by=by, at=at, windows=self._windows, ids=self._ids
+            )
+        )
+
+    def top_up(self, scope_key: str, unit: Unit, amount: int, *, by: str, at: datetime) -> tuple[AccountState, ...]:
+        """See `core.ports.Ledger.top_up`."""
+        return self._database.transact(
+            lambda tx: capping.top_up(tx, scope_key, unit, amount, by=by, at=at, windows=self._windows, ids=self._ids)
+        )
+
+    def states(self, accounts: Sequence[Account]) -> tuple[AccountState, ...]:
+        """See `core.ports.Ledger.states`."""
+        return self._database.read(lambda connection: queries.states(connection, accounts)) if accounts else ()
+
+    def budgets(self, at: datetime) -> tuple[BudgetState, ...]:
+        """Every stored budget with the balance of its window at `at`, by scope key, unit, period and time zone."""
+        return self._database.read(lambda connection: queries.budgets(connection, at, self._windows))
+
+    # ---- stops -----------------------------------------------------------------------------------------------------
+
+    def close_run(self, closure: Closure) -> bool:
+        """See `core.ports.Ledger.close_run`."""
+        row_id = self._ids.new()
+        return self._database.transact(lambda tx: closing.close_run(tx, closure, row_id))
+
+    def reopen(self, run_id: str, *, by: str, why: str, at: datetime) -> bool:
+        """See `core.ports.Ledger.reopen`."""
+        return self._database.transact(lambda tx: closing.reopen(tx, run_id, by=by, why=why, at=at, ids=self._ids))
+
+    def closures(self, run_ids: Sequence[str]) -> tuple[Closure, ...]:
+        """See `core.ports.Ledger.closures`."""
+        return tuple(self._database.read(lambda connection: closing.standing(connection, run_ids))) if run_ids else ()
+
+    def record(self, event: GuardEvent) -> None:
+        """See `core.ports.Ledger.record`."""
+        self._database.transact(lambda tx: closing.record(tx, event))
+
+    # ---- reads -----------------------------------------------------------------------------------------------------
+
+    def tree(self, run_id: str) -> tuple[NodeSpend, ...]:
+        """See `core.ports.Ledger.tree`."""
+        return self._database.read(lambda connection: queries.tree(connection, run_id))
+
+    def runs(self, limit: int = 50, *, open_only: bool = False) -> tuple[NodeSpend, ...]:
+        """The newest root runs first, each with what its whole tree spent and holds."""
+        return self._database.read(lambda connection: queries.runs(connection, limit, open_only=open_only))
+
+    def spend(
+        self, by: Sequence[str], *, since: datetime | None = None, until: datetime | None = None
+    ) -> tuple[SpendRow, ...]:
+        """See `core.ports.Ledger.spend`."""
+        return self._database.read(lambda connection: queries.spend(connection, by, since, until))
+
+    def events_of(self, run_id: str) -> tuple[BookedEvent, ...]:
+        """Every booked attempt in the tree below a run, corrections included, oldest first."""
+        return self._database.read(lambda connection: queries.events_of(connection, run_id))
+
+    def verify(self) -> Verification:
+        """Replay the facts and compare: transfers to balances, lines and rollups to events, to the pico-dollar."""
+        return self._database.read(verify)
+
+    def dispose(self, *, forked: bool = False) -> None:
+        """See `core.ports.Ledger.dispose`."""
+        self._database.dispose(forked=forked)
