@@ -44,7 +44,7 @@ def assemble(
     from tokenguard.config.settings import load_settings  # noqa: PLC0415
     from tokenguard.counting.counter import Counter  # noqa: PLC0415
     from tokenguard.pricing.policy import Prices  # noqa: PLC0415
-    from tokenguard.pricing.shapes import split_usage  # noqa: PLC0415
+    from tokenguard.pricing.shapes import served_tier, split_usage  # noqa: PLC0415
 
     settings = load_settings(given, environ=os.environ, directory=directory)
     clock = clock or SystemClock()
@@ -54,6 +54,7 @@ def assemble(
         prices=Prices.of(prices if prices is not None else settings.prices),
         counter=Counter(),
         split_usage=split_usage,
+        served_tier=served_tier,
         retry=_retries(TenacityRetry),
         clock=clock,
         ids=ids,

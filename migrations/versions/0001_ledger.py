@@ -190,6 +190,12 @@ def upgrade() -> None:
     op.create_index("tg_spend_event_at", "tg_spend_event", ["at"])
     op.create_index("tg_spend_event_root", "tg_spend_event", ["root_id"])
     op.create_table(
+        "tg_meta",
+        sa.Column("name", sa.String(64), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
         "tg_spend_line",
         sa.Column("event_id", sa.String(64), nullable=False),
         sa.Column("revision", sa.SmallInteger(), nullable=False, autoincrement=False),

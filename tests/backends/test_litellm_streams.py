@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -46,13 +47,14 @@ def test_a_consumer_that_leaves_stops_the_server(
 
 @pytest.mark.parametrize("way", [way for way in WAYS if way.stream and not way.asynchronous], ids=str)
 def test_another_thread_can_close_a_stream_that_waits(server: ModelServer, backend: LiteLLMBackend, way: Any) -> None:
-    server.reset(Reply(completion_tokens=50, stall=5))
+    server.reset(Reply(completion_tokens=50, stall=3))
     stream = backend.send(way.request(server.url))
     waiting = threading.Event()
     consumer = threading.Thread(target=_consume, args=(stream, waiting))
 
     consumer.start()
     assert waiting.wait(5)
+    time.sleep(0.05)  # until the consumer waits in the kernel, which nothing else shows
     backend.close_stream(stream)
 
     assert server.wait_idle()

@@ -24,7 +24,8 @@ def test_bodies_are_byte_equal_to_bare_litellms(
 ) -> None:
     server, guard = make_server(), make_guard(mode="observe")
 
-    litellm.completion("openai/gpt-4o-mini", ask(), **options, **at(server))
+    # In a plain install LiteLLM 1.106 cannot send tools without this: it imports a package that it does not require.
+    litellm.completion("openai/gpt-4o-mini", ask(), **options, **at(server), _skip_mcp_handler=True)
     with guard.run("agent", budget=tg.Budget(usd="0.000001")):
         guard.completion("openai/gpt-4o-mini", ask(), **options, **at(server))
 

@@ -77,7 +77,7 @@ def test_balances_of_windows_long_over_are_dropped(books: MemoryLedger, desk: An
         books.reserve(hold, desk.ask())
         books.settle(hold.id, desk.booking())
 
-    assert len(books._balances) < 5_000
+    assert len(books._caps) < 5_000
 
 
 def test_a_forked_child_gets_a_lock_of_its_own(books: MemoryLedger) -> None:

@@ -44,8 +44,7 @@ _NOT_CONNECTED: Final = frozenset(
         "socket.gaierror",
     }
 )
-"""`httpx.ConnectError` is not among them: LiteLLM's aiohttp transport also raises it for a connection reset while
-reading."""
+"""Not `httpx.ConnectError`: LiteLLM's aiohttp transport raises it for a reset while reading, too."""
 _BROKEN: Final = frozenset(
     {
         "httpx.ReadError",
@@ -59,17 +58,8 @@ _BROKEN: Final = frozenset(
         "aiohttp.SocketTimeoutError",
     }
 )
-_TRANSPORTS: Final = (
-    "httpx",
-    "httpcore",
-    "aiohttp",
-    "anyio",
-    "h11",
-    "socket",
-    "ssl",
-    "builtins",
-    "asyncio",
-    "concurrent",
+_TRANSPORTS: Final = frozenset(
+    {"httpx", "httpcore", "aiohttp", "anyio", "h11", "socket", "ssl", "builtins", "asyncio", "concurrent"}
 )
 _REQUEST_IDS: Final = ("x-request-id", "request-id", "apim-request-id", "x-amzn-requestid", "cf-ray")
 _ID_MAX_CHARS: Final = 128

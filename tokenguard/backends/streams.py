@@ -8,24 +8,25 @@ leave a note for `replies.read` in `_hidden_params`, which is not part of a chun
 from __future__ import annotations
 
 import inspect
-from contextlib import suppress
+import socket
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from tokenguard.backends.once import once
+from tokenguard.core.untrusted import mapping_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 __all__ = ["REPORTED", "AsyncLiteLLMStream", "LiteLLMStream", "model_field"]
 
 REPORTED: Final = "tokenguard_reported"
-"""Key in `_hidden_params` of a chunk or response: (usage, cost) as the provider reported them; None: LiteLLM's
-invention."""
+"""Key in `_hidden_params` of a chunk or response: (usage, cost) as the provider reported; None: LiteLLM made it up."""
 
 _CACHED: Final = "cached_response"
+_NOTHING: Final[dict[str, Any]] = {}
 _ALREADY: Final = (OSError, RuntimeError, ValueError)
-"""What closing raises where a socket is gone, or where another thread or task is inside the iterator; given up either
-way."""
+"""What closing raises where a socket is gone, or where another thread or task is inside the iterator."""
 
 
 class LiteLLMStream:
@@ -48,7 +49,7 @@ class LiteLLMStream:
         for layer in list(_layers(self._inner)):
             close = getattr(layer, "close", None)
             if close is not None:
-                with suppress(*_ALREADY):
+                with suppress(*_ALREADY), _hung_up(layer):
                     close()
 
 
@@ -80,15 +81,40 @@ class AsyncLiteLLMStream:
                         await closing
 
 
+@contextmanager
+def _hung_up(layer: Any) -> Generator[None]:
+    """End the TCP connection that the block closes.
+
+    Closing a socket does not end its connection while another thread waits on it; a second handle can. That the first
+    one was really closed shows that the connection did not go back to the pool, where it would be somebody else's.
+    """
+    found = _socket_of(layer)
+    twin = None if found is None or found.fileno() < 0 else socket.fromfd(found.fileno(), found.family, found.type)
+    try:
+        yield
+    finally:
+        if found is not None and twin is not None:
+            with twin, suppress(OSError):
+                if found.fileno() < 0:
+                    twin.shutdown(socket.SHUT_RDWR)
+
+
+def _socket_of(layer: Any) -> socket.socket | None:
+    """The socket under an HTTP response, or under an OpenAI stream that has one."""
+    response = layer if hasattr(layer, "extensions") else getattr(layer, "response", None)
+    network = mapping_of(getattr(response, "extensions", None)).get("network_stream")
+    return None if network is None else network.get_extra_info("socket")
+
+
 def model_field(model: Any, name: str) -> Any:
     """A field of one of LiteLLM's pydantic models, declared or not, or None.
 
     `getattr` with a default costs 2 microseconds for a field that is not there: pydantic composes an error first.
     """
-    fields = model.__dict__
+    fields = getattr(model, "__dict__", _NOTHING)
     if name in fields:
         return fields[name]
-    extra = model.__pydantic_extra__
+    extra = getattr(model, "__pydantic_extra__", None)
     return extra.get(name) if extra else None
 
 

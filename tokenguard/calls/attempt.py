@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from tokenguard.calls.call import Call, Target
     from tokenguard.calls.parts import Parts
-    from tokenguard.core.account import Account
     from tokenguard.core.price import PriceCard
     from tokenguard.core.verdict import Grant
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from tokenguard.calls.call import Call, output_option
 from tokenguard.core.ports import InputBound
@@ -15,7 +15,7 @@ from tokenguard.errors import CallTooLarge, Unpriceable
 if TYPE_CHECKING:
     from tokenguard.core.price import PriceCard
 
-__all__ = ["OUTPUT_FLOOR", "Bounds", "bounds_of"]
+__all__ = ["OUTPUT_FLOOR", "Bounds", "asked_tier", "bounds_of"]
 
 OUTPUT_FLOOR: Final = 256
 """Fewer output tokens than this are not worth asking for, unless the caller did."""
@@ -70,16 +70,15 @@ def bounds_of(
     answers = _answers(options)
     fixed_pico, rate_pico = 0, 0
     if card is not None:
-        tier = cast("str | None", options.get("service_tier"))
-        input_rate = card.input_rate_max(seen.tokens, service_tier=tier, cache_write=_cache_write(call, options))
-        output_rate = card.output_rate_max(
-            seen.tokens, service_tier=tier, audio=_wants(options, "audio"), image=_wants(options, "image")
-        )
-        fees = card.request_fee_pico + _tool_fees(options, card, capped_usd=capped_usd)
-        fixed_pico, rate_pico = seen.tokens * input_rate + fees, output_rate * answers if most else 0
+        try:
+            fixed_pico, rate_pico = _worst(call, options, card, seen.tokens, capped_usd=capped_usd)
+        except Unpriceable:
+            if capped_usd:
+                raise
+            priced = False  # No usd cap in this process; one that only the ledger knows refuses it there.
     ask = Ask(
         fixed_pico=fixed_pico,
-        output_rate_pico=rate_pico,
+        output_rate_pico=rate_pico * answers if most else 0,
         input_tokens=seen.tokens,
         output_min=least,
         output_max=most,
@@ -89,6 +88,47 @@ def bounds_of(
         priced=priced,
     )
     return Bounds(ask, seen, likely, name, given)
+
+
+def asked_tier(options: Mapping[str, Any]) -> str | None:
+    """The name of the card's table that a request asks for: a service tier, a fast mode, or a place."""
+    tier = options.get("service_tier")
+    if isinstance(tier, str) and tier not in ("", "auto", "default", "standard"):
+        return tier
+    if options.get("speed") == "fast":
+        return "fast"
+    place = options.get("inference_geo")
+    if isinstance(place, str) and place and place != "global":
+        return f"geo-{place.lower()}"
+    location = options.get("vertex_location")
+    return "geo-regional" if isinstance(location, str) and location not in ("", "global") else None
+
+
+def _worst(
+    call: Call, options: Mapping[str, Any], card: PriceCard, input_tokens: int, *, capped_usd: bool
+) -> tuple[int, int]:
+    """Pico-USD that a call costs whatever it answers, and per output token of each answer."""
+    tier, kinds = asked_tier(options), _part_kinds(call)
+    input_rate = card.input_rate_max(
+        input_tokens,
+        service_tier=tier,
+        cache_write=_cache_write(call, options),
+        audio=any("audio" in kind for kind in kinds),
+        image=any("image" in kind for kind in kinds),
+    )
+    output_rate = card.output_rate_max(
+        input_tokens, service_tier=tier, audio=_wants(options, "audio"), image=_wants(options, "image")
+    )
+    fees = card.request_fee_pico + _tool_fees(options, card, capped_usd=capped_usd)
+    return input_tokens * input_rate + fees, output_rate
+
+
+def _part_kinds(call: Call) -> set[str]:
+    """Types of the content parts of a prompt: `text`, `image_url`, `input_audio` …"""
+    carriers = call.messages if call.operation == "chat" else list_of(call.content)
+    return {
+        str(mapping_of(part).get("type")) for one in carriers for part in list_of(mapping_of(one).get("content"))
+    }
 
 
 def _seen(bound: InputBound | None, window: int | None) -> InputBound:

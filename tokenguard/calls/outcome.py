@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from tokenguard.calls.ceiling import asked_tier
 from tokenguard.core.account import Amounts
 from tokenguard.core.books import Booking, Status
 from tokenguard.core.money import Money
@@ -107,7 +108,7 @@ def _priced(
     sent: Sent, part: Part, usage: Usage, quality: Quality, parts: Parts, *, status: Status = Status.OK
 ) -> Booking:
     """Usage × card, with the provider's own cost booked where it states one."""
-    tier = part.service_tier or sent.attempt.target.options.get("service_tier")
+    tier = parts.served_tier(part.usage or {}, part.service_tier) or asked_tier(sent.attempt.target.options)
     lines, computed, card, note = _lines(sent, part, usage, tier, parts)
     stated = Money(part.stated_usd).pico if part.stated_usd is not None else None
     cost = computed if stated is None else stated

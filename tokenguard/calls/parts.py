@@ -40,6 +40,8 @@ class Parts:
     counter: TokenCounter
     split_usage: Splitter
     """`pricing.shapes.split_usage`: a provider's usage as disjoint leaves."""
+    served_tier: Callable[..., str | None]
+    """`pricing.shapes.served_tier`: the table of a card that a reply was billed by."""
     retry: Callable[[int | None], RetryPolicy]
     clock: Clock
     ids: Ids

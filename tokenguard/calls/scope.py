@@ -21,7 +21,7 @@ from tokenguard.loops.repeats import Repeats
 if TYPE_CHECKING:
     from tokenguard.errors import SpendStopped
 
-__all__ = ["Frame", "Node", "current", "entered", "enter", "leave", "scopes_for"]
+__all__ = ["Frame", "Node", "current", "enter", "entered", "leave", "scopes_for"]
 
 
 @dataclass(slots=True, eq=False)

@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from tokenguard.calls.guards import learned, wall_stop
-from tokenguard.calls.outcome import Sent, counted, posted, rejected, unresolved
+from tokenguard.calls.outcome import counted, posted, rejected, unresolved
 from tokenguard.calls.settlement import kept, settled
 from tokenguard.core.ports import Failure, Part
 from tokenguard.core.untrusted import field_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -85,7 +85,7 @@ def verify(database: DatabaseOption = None, as_json: JsonOption = False) -> None
 
 
 @contextmanager
-def _opened(database: str | None, *, must_exist: bool, as_json: bool) -> Iterator[Database]:
+def _opened(database: str | None, *, must_exist: bool, as_json: bool) -> Generator[Database]:
     """The database the user means; our errors become a sentence and an exit code."""
     try:
         address = Address.of(database or _configured())

@@ -57,7 +57,7 @@ def _print(checks: list[Check], findings: int) -> None:
     styles = {"ok": "green", "note": "yellow", "finding": "bold red"}
     for check in checks:
         console.print(f"{check.verdict:<8}", style=styles[check.verdict], end="")
-        console.print(f"{check.about:<13}{visible(check.says, 400)}", soft_wrap=True)
+        console.print(f"{check.about:<15}{visible(check.says, 400)}", soft_wrap=True)
     word = "finding" if findings == 1 else "findings"
     console.print(f"\n{findings} {word}." if findings else "\nNothing to repair.")
 
@@ -150,7 +150,8 @@ def _prices() -> Iterator[Check]:
         yield Check("prices", "finding", wrong.sentence)
         return
     for version in versions:
-        if not version:
+        if version in ("", "none"):
+            yield Check("price file", "ok", "none; public prices are in force (docs/prices.md)")
             continue
         built = _installed_on(version.partition(" ")[0])
         age = None if built is None else int((now.timestamp() - built) // 86_400)

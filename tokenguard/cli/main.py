@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tokenguard.cli import budget, db, prices, report, runs
+from tokenguard.cli import budget, prices, report, runs
 from tokenguard.cli.demo.command import demo
 from tokenguard.cli.doctor import doctor
 from tokenguard.cli.options import FINDING, USAGE
@@ -34,7 +34,6 @@ app.add_typer(report.app, name="report")
 app.add_typer(runs.app, name="runs")
 app.add_typer(budget.app, name="budget")
 app.add_typer(prices.app, name="prices")
-app.add_typer(db.app, name="db")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -55,6 +54,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except TokenguardError as error:
         complain(error)
         sys.exit(USAGE if isinstance(error, SetupError) else FINDING)
+
+
+@app.command(
+    "db",
+    help="The ledger's database: upgrade it, verify its books.",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def _db(context: typer.Context) -> None:
+    # Not mounted like the others: its module needs SQLAlchemy, a second that `tokenguard --help` should not take.
+    from tokenguard.cli.db import app as db  # noqa: PLC0415
+
+    db(args=context.args, prog_name="tokenguard db")
 
 
 def _version(asked: bool) -> None:

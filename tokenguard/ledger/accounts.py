@@ -28,6 +28,7 @@ __all__ = [
     "openings_for",
     "person_budget",
     "redeclared",
+    "spoken",
 ]
 
 _PRECEDENCE = {unit: place for place, unit in enumerate(Unit)}
@@ -189,6 +190,11 @@ def check_top_up(unit: Unit, amount: int) -> None:
         BadAmount: it is not.
     """
     _check_amount(unit, amount)
+
+
+def spoken(unit: Unit, amount: int) -> str:
+    """An amount for a reader: dollars, or a whole count."""
+    return dollars(amount) if unit is Unit.USD else f"{amount:,}"
 
 
 def _check_amount(unit: Unit, amount: int) -> None:

@@ -23,6 +23,7 @@ from tokenguard.ledger.accounts import (
     is_open,
     person_budget,
     redeclared,
+    spoken,
 )
 from tokenguard.ledger.closing import end_closures, record
 from tokenguard.ledger.postings import check_size, lock, open_balances
@@ -70,8 +71,8 @@ def set_cap(
     before = lock(tx, [budget.account_in(windows.at(budget.per, tz, at)).id])
     _refresh(tx, budget, at, windows, cap=cap)
     if before and cap > before[0].cap:
-        end_closures(tx, [before[0].account.id], by=by, why=f"cap set to {cap}", at=at)
-    sentence = f"{by} set {unit} per {per} of {scope_key} to {cap}."
+        end_closures(tx, [before[0].account.id], by=by, why=f"cap set to {spoken(unit, cap)}", at=at)
+    sentence = f"{by} set {unit} per {per} of {scope_key} to {spoken(unit, cap)}."
     record(tx, GuardEvent(ids.new(), at, "cap_set", None, scope_key, sentence, {"by": by, "cap": str(cap)}))
 
 
@@ -90,8 +91,8 @@ def top_up(
     for state in states:
         check_size(tx, unit, state.cap + amount)
         tx.write(sa.update(schema.balance).where(row.id == state.account.id).values(cap=state.cap + amount))
-    end_closures(tx, [one.account.id for one in states], by=by, why=f"raised by {amount}", at=at)
-    sentence = f"{by} raised {unit} of {scope_key} by {amount}."
+    end_closures(tx, [one.account.id for one in states], by=by, why=f"raised by {spoken(unit, amount)}", at=at)
+    sentence = f"{by} raised {unit} of {scope_key} by {spoken(unit, amount)}."
     record(tx, GuardEvent(ids.new(), at, "topped_up", None, scope_key, sentence, {"by": by, "amount": str(amount)}))
     return tuple(replace(one, cap=one.cap + amount) for one in states)
 

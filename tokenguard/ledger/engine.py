@@ -149,6 +149,9 @@ class Database:
             if self._writer is None:
                 self._writer = self.engine.raw_connection()
             driver = self._writer.driver_connection
+            if driver.in_transaction:
+                # An interrupt fell between BEGIN and the work, or between the work and its rollback.
+                driver.rollback()
             driver.execute("BEGIN IMMEDIATE")
             return self._committed(driver, work)
         finally:

@@ -10,30 +10,20 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from secrets import token_bytes
 from threading import Lock
 from typing import Final
 
-from tokenguard.core.account import Account, Scope, account_id
+from tokenguard.core.account import Account, Scope
 from tokenguard.core.books import Booking, Closure, Entry, GuardEvent, Hold, NodeSpend, Settled, SpendRow, Status
 from tokenguard.core.budget import Unit
 from tokenguard.core.clock import Clock
 from tokenguard.core.ids import Ids
 from tokenguard.core.verdict import AccountState, Ask, Grant, Short, judge
 from tokenguard.errors import LedgerConflict
-from tokenguard.ledger.accounts import (
-    BudgetState,
-    Opening,
-    StoredBudget,
-    Windows,
-    check_top_up,
-    declared_budgets,
-    is_open,
-    openings_for,
-    person_budget,
-    redeclared,
-)
+from tokenguard.ledger.accounts import BudgetState, Opening, check_top_up, spoken
+from tokenguard.ledger.memory_caps import Balance, Caps
 from tokenguard.ledger.outcomes import (
     assumed,
     never_held,
@@ -49,23 +39,6 @@ __all__ = ["MemoryLedger"]
 
 _KEEP_RESOLVED: Final = 10_000
 _KEEP_EVENTS: Final = 10_000
-_KEEP_WINDOWS: Final = 4_096
-_LATE: Final = timedelta(days=1)
-"""How long the balance of a window that is over is kept for late settlements."""
-
-
-class _Balance:
-    """A balance row; amounts in the account's unit."""
-
-    __slots__ = ("account", "cap", "held", "live", "settled")
-
-    def __init__(self, account: Account, cap: int) -> None:
-        self.account = account
-        self.cap = cap
-        self.settled = self.held = self.live = 0
-
-    def state(self) -> AccountState:
-        return AccountState(self.account, self.cap, self.settled, self.held, self.live)
 
 
 class _Open:
@@ -73,7 +46,7 @@ class _Open:
 
     __slots__ = ("balances", "grant", "hold", "input_bound", "kept", "lease_until")
 
-    def __init__(self, hold: Hold, grant: Grant, balances: tuple[_Balance, ...], input_bound: int) -> None:
+    def __init__(self, hold: Hold, grant: Grant, balances: tuple[Balance, ...], input_bound: int) -> None:
         self.hold = hold
         self.grant = grant
         self.balances = balances
@@ -88,7 +61,7 @@ class _Resolved:
 
     hold: Hold
     booking: Booking
-    balances: tuple[_Balance, ...]
+    balances: tuple[Balance, ...]
     input_bound: int
     expired: bool = False
     late: bool = False
@@ -113,9 +86,7 @@ class MemoryLedger:
         self._clear()
 
     def _clear(self) -> None:
-        self._windows = Windows()
-        self._budgets: dict[str, dict[tuple[str, str, str, str], StoredBudget]] = {}
-        self._balances: dict[str, _Balance] = {}
+        self._caps = Caps()
         self._open: dict[str, _Open] = {}
         self._resolved: OrderedDict[str, _Resolved] = OrderedDict()
         self._closures: dict[str, list[Closure]] = {}
@@ -134,7 +105,7 @@ class MemoryLedger:
             closure = self._closure_on(entry.path)
             if closure is not None:
                 return closure
-            balances = tuple(self._balance(Opening(one, one.cap)) for one in entry.accounts)
+            balances = tuple(self._caps.balance(Opening(one, one.cap)) for one in entry.accounts)
             verdict = judge(Ask(calls=0, steps=1), [one.state() for one in balances])
             if isinstance(verdict, Short):
                 return verdict
@@ -164,7 +135,7 @@ class MemoryLedger:
             closure = self._closure_on(hold.run_ids)
             if closure is not None and hold.enforce:
                 return closure
-            balances = self._path(hold)
+            balances = self._caps.path(hold)
             states = tuple([one.state() for one in balances])
             full = ask.output_max
             verdict = judge(ask, states) if hold.enforce else Grant(ask.amounts(full), full, states)
@@ -219,7 +190,7 @@ class MemoryLedger:
                 raise LedgerConflict(
                     f"attempt {hold.id} is held: settle it instead of charging it.", attempt_id=hold.id
                 )
-            balances = self._path(hold)
+            balances = self._caps.path(hold)
             for balance in balances:
                 balance.settled += booking.amounts.of(balance.account.unit)
             self._totals.add(hold.facts, booking, booking.amounts.tokens)
@@ -280,108 +251,36 @@ class MemoryLedger:
 
     def declare(self, scope: Scope, at: datetime) -> None:
         """See `core.ports.Ledger.declare`. A scope without budgets declares nothing and changes nothing."""
-        declared = {one.key: one for one in declared_budgets(scope)}
-        if not declared:
-            return
         with self._lock:
-            stored = self._budgets.setdefault(scope.key, {})
-            for key in [key for key, old in stored.items() if old.declared is not None and key not in declared]:
-                del stored[key]
-            for key, new in declared.items():
-                old = stored.get(key)
-                stored[key] = redeclared(old, new)
-                self._refresh(stored[key], at, cap=None if old and old.declared == new.declared else new.cap)
+            self._caps.declare(scope, at)
 
     def set_cap(self, scope_key: str, unit: Unit, per: str, tz: str, cap: int, *, by: str, at: datetime) -> None:
         """See `core.ports.Ledger.set_cap`; ends closures of that cap where it is raised."""
         with self._lock:
-            stored = self._budgets.setdefault(scope_key, {})
-            budget = person_budget(
-                stored.get((scope_key, unit, per, tz)), scope_key, unit=unit, per=per, tz=tz, cap=cap
-            )
-            stored[budget.key] = budget
-            account = budget.account_in(self._windows.at(budget.per, budget.tz, at))
-            before = self._balances[account.id].cap if account.id in self._balances else cap
-            self._refresh(budget, at, cap=cap)
-            if cap > before:
-                self._end_closures({account.id})
-            self._act(
-                "cap_set", scope_key, f"{by} set {unit} per {per} of {scope_key} to {cap}.", at, by=by, cap=str(cap)
-            )
+            self._end_closures(self._caps.set_cap(scope_key, unit=unit, per=per, tz=tz, cap=cap, at=at))
+            sentence = f"{by} set {unit} per {per} of {scope_key} to {spoken(unit, cap)}."
+            self._act("cap_set", scope_key, sentence, at, by=by, cap=str(cap))
 
     def top_up(self, scope_key: str, unit: Unit, amount: int, *, by: str, at: datetime) -> tuple[AccountState, ...]:
         """See `core.ports.Ledger.top_up`; the states come in the order of their account ids."""
         check_top_up(unit, amount)
         with self._lock:
-            for budget in self._budgets.get(scope_key, {}).values():
-                if budget.unit is unit:
-                    window = self._windows.at(budget.per, budget.tz, at)
-                    self._balance(Opening(budget.account_in(window), budget.cap))
-            raised = [
-                one
-                for one in self._balances.values()
-                if one.account.scope_key == scope_key and one.account.unit is unit and is_open(one.account, at)
-            ]
-            for balance in raised:
-                balance.cap += amount
-            if raised:
-                self._end_closures({one.account.id for one in raised})
-                sentence = f"{by} raised {unit} of {scope_key} by {amount}."
+            states = self._caps.top_up(scope_key, unit, amount, at)
+            if states:
+                self._end_closures({one.account.id for one in states})
+                sentence = f"{by} raised {unit} of {scope_key} by {spoken(unit, amount)}."
                 self._act("topped_up", scope_key, sentence, at, by=by, amount=str(amount))
-            return tuple(one.state() for one in sorted(raised, key=lambda one: one.account.id))
+            return states
 
     def states(self, accounts: Sequence[Account]) -> tuple[AccountState, ...]:
         """See `core.ports.Ledger.states`."""
         with self._lock:
-            return tuple(self._state(account) for account in accounts)
+            return tuple(self._caps.state(account) for account in accounts)
 
     def budgets(self, at: datetime) -> tuple[BudgetState, ...]:
         """Every stored budget with the balance of its window at `at`, by scope key, unit, period and time zone."""
         with self._lock:
-            stored = [one for group in self._budgets.values() for one in group.values()]
-            return tuple(
-                BudgetState(one, self._state(one.account_in(self._windows.at(one.per, one.tz, at))))
-                for one in sorted(stored, key=lambda one: one.key)
-            )
-
-    def _state(self, account: Account) -> AccountState:
-        known = self._balances.get(account.id)
-        if known is not None:
-            return known.state()
-        for one in self._budgets.get(account.scope_key, {}).values():
-            if account_id(one.scope_key, one.unit, one.per, one.tz, account.bucket) == account.id:
-                return AccountState(account, one.cap, 0, 0, 0)
-        return AccountState(account, account.cap, 0, 0, 0)
-
-    def _path(self, hold: Hold) -> tuple[_Balance, ...]:
-        """Balances of every account the hold must fit, outermost scope first."""
-        stored = [one for key in hold.scope_keys if key in self._budgets for one in self._budgets[key].values()]
-        openings = openings_for(hold.accounts, hold.scope_keys, stored, hold.at, self._windows)
-        return tuple([self._balance(opening) for opening in openings])
-
-    def _balance(self, opening: Opening) -> _Balance:
-        balance = self._balances.get(opening.account.id)
-        if balance is None:
-            if len(self._balances) >= _KEEP_WINDOWS and opening.account.ends_at is not None:
-                self._forget_windows(opening.account.ends_at - _LATE)
-            balance = self._balances[opening.account.id] = _Balance(opening.account, opening.cap)
-        return balance
-
-    def _forget_windows(self, before: datetime) -> None:
-        """Drop balances of windows that ended a day ago, once there are thousands."""
-        for key, one in list(self._balances.items()):
-            if one.live == 0 and one.account.ends_at is not None and one.account.ends_at < before:
-                del self._balances[key]
-
-    def _refresh(self, budget: StoredBudget, at: datetime, *, cap: int | None) -> None:
-        """Bring the balances of a budget's open windows up to a new declaration or cap."""
-        window = self._windows.at(budget.per, budget.tz, at)
-        fresh = budget.account_in(window)
-        balance = self._balances.get(fresh.id)
-        if balance is not None:
-            balance.account = replace(fresh, bucket=balance.account.bucket, ends_at=balance.account.ends_at)
-            if cap is not None:
-                balance.cap = cap
+            return self._caps.budgets(at)
 
     # ---- stops -----------------------------------------------------------------------------------------------------
 

@@ -8,12 +8,12 @@ from typing import Final
 
 from tokenguard.core.account import Amounts
 from tokenguard.core.budget import Unit
-from tokenguard.core.money import dollars
 from tokenguard.core.verdict import AccountState
 from tokenguard.errors import BadAmount, LedgerInvariant
 from tokenguard.ledger import schema
-from tokenguard.ledger.accounts import Opening
-from tokenguard.ledger.rows import BookedEvent, balance_row, by_unit, event_row, line_rows, rollup_row, state_of
+from tokenguard.ledger.accounts import Opening, spoken
+from tokenguard.ledger.event_rows import BookedEvent, event_row, line_rows, rollup_row
+from tokenguard.ledger.rows import balance_row, by_unit, state_of
 from tokenguard.ledger.statements import Tx
 
 __all__ = ["check_size", "lock", "move", "open_balances", "write_event", "write_transfer"]
@@ -60,11 +60,8 @@ def check_size(tx: Tx, unit: Unit, amount: int) -> None:
         BadAmount: with the largest amount and the way out.
     """
     if tx.largest is not None and abs(amount) > tx.largest:
-        shown, largest = (
-            (dollars(amount), dollars(tx.largest)) if unit is Unit.USD else (f"{amount:,}", f"{tx.largest:,}")
-        )
         raise BadAmount(
-            f"{shown} of {unit} is above what a SQLite ledger can count ({largest}). Use PostgreSQL, or a lower cap.",
+            f"{spoken(unit, amount)} of {unit} is above what a SQLite ledger can count ({spoken(unit, tx.largest)}). Use PostgreSQL, or a lower cap.",
             unit=str(unit),
             amount=amount,
             largest=tx.largest,

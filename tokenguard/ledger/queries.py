@@ -16,13 +16,17 @@ from tokenguard.core.verdict import AccountState
 from tokenguard.ledger import schema
 from tokenguard.ledger.accounts import BudgetState, StoredBudget, Windows
 from tokenguard.ledger.closing import standing
+from tokenguard.ledger.columns import Pico
+from tokenguard.ledger.event_rows import BookedEvent, booking_of, facts_of, lines_of
 from tokenguard.ledger.outcomes import check_dimensions
-from tokenguard.ledger.rows import BookedEvent, booking_of, budget_of, facts_of, lines_of, state_of
-from tokenguard.ledger.schema import Pico
-from tokenguard.ledger.statements import BALANCE_COLUMNS, BUDGET_COLUMNS, Tx, in_batches
+from tokenguard.ledger.rows import budget_of, state_of
+from tokenguard.ledger.statements import BALANCE_COLUMNS, BUDGET_COLUMNS, in_batches
 from tokenguard.ledger.trees import Node, NodeTotal, depth_first, whole_tree
 
-__all__ = ["budgets", "events_of", "leave_node", "runs", "spend", "states", "tree"]
+__all__ = ["SECRET", "budgets", "events_of", "lineage", "runs", "secret", "spend", "states", "tree"]
+
+SECRET = "run_token_key"  # noqa: S105  # the name of a row, not what is in it
+"""The name of the signing key in `tg_meta`."""
 
 _COLUMNS = {
     "agent": "agent",
@@ -37,14 +41,6 @@ _COLUMNS = {
     "mode": "mode",
     "prompt": "prompt_id",
 }
-
-
-def leave_node(tx: Tx, node_id: str, outcome: str, at: datetime) -> None:
-    """See `core.ports.Ledger.leave`."""
-    row = schema.node.c
-    tx.write(
-        sa.update(schema.node).where(row.id == node_id, row.ended_at.is_(None)).values(ended_at=at, outcome=outcome)
-    )
 
 
 def states(connection: sa.Connection, accounts: Sequence[Account]) -> tuple[AccountState, ...]:
@@ -87,6 +83,26 @@ def tree(connection: sa.Connection, run_id: str) -> tuple[NodeSpend, ...]:
     row = schema.node.c
     root = connection.execute(sa.select(row.root_id).where(row.id == run_id)).scalar()
     return _trees(connection, [root], top=run_id) if root is not None else ()
+
+
+def lineage(connection: sa.Connection, run_id: str) -> tuple[NodeSpend, ...]:
+    """See `core.ports.Ledger.lineage`."""
+    row = schema.node.c
+    root = connection.execute(sa.select(row.root_id).where(row.id == run_id)).scalar()
+    by_id = {one.id: one for one in _trees(connection, [root])} if root is not None else {}
+    found: list[NodeSpend] = []
+    here = by_id.get(run_id)
+    while here is not None:
+        found.append(here)
+        here = by_id.get(here.parent_id) if here.parent_id is not None else None
+    return tuple(reversed(found))
+
+
+def secret(connection: sa.Connection) -> bytes | None:
+    """The key that signs run tokens; None where nobody made one yet."""
+    row = schema.meta.c
+    found: str | None = connection.execute(sa.select(row.value).where(row.name == SECRET)).scalar()
+    return None if found is None else bytes.fromhex(found)
 
 
 def runs(connection: sa.Connection, limit: int, *, open_only: bool) -> tuple[NodeSpend, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -17,7 +18,7 @@ from tokenguard.ledger.postings import lock, move, open_balances, write_transfer
 from tokenguard.ledger.rows import budget_of, granted_of, hold_row, node_row
 from tokenguard.ledger.statements import Tx
 
-__all__ = ["LeaseOver", "enter", "path_of", "reserve"]
+__all__ = ["LeaseOver", "enter", "leave", "path_of", "reserve"]
 
 
 class LeaseOver(Exception):  # noqa: N818  # a signal between two transactions, not an error
@@ -54,11 +55,12 @@ def reserve(tx: Tx, hold: Hold, ask: Ask, windows: Windows, *, swept: bool) -> G
 
 def enter(tx: Tx, entry: Entry) -> Short | Closure | None:
     """See `core.ports.Ledger.enter`."""
-    if tx.select(sa.select(schema.node.c.id).where(schema.node.c.id == entry.id)):
+    params = {"id": entry.id, **_numbered("run", entry.path)}
+    known, shut = tx.rows(tx.statements.entering(len(entry.path)), params)[0]
+    if known:
         return None
-    standing = standing_on(tx, entry.path)
-    if standing:
-        return standing[0]
+    if shut:
+        return standing_on(tx, entry.path)[0]
     if entry.accounts:
         states = open_balances(tx, tuple(Opening(one, one.cap) for one in entry.accounts))
         verdict = judge(Ask(calls=0, steps=1), states)
@@ -70,6 +72,11 @@ def enter(tx: Tx, entry: Entry) -> Short | Closure | None:
         )
     tx.run(tx.statements.insert(schema.node), node_row(entry))
     return None
+
+
+def leave(tx: Tx, node_id: str, outcome: str, at: datetime) -> None:
+    """See `core.ports.Ledger.leave`."""
+    tx.run(tx.statements.leaving(), {"node": node_id, "how": outcome, "at": at})
 
 
 def path_of(tx: Tx, hold: Hold, windows: Windows) -> tuple[Opening, ...]:

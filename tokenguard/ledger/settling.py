@@ -15,19 +15,11 @@ from tokenguard.core.verdict import AccountState
 from tokenguard.errors import LedgerConflict, LedgerInvariant
 from tokenguard.ledger import schema
 from tokenguard.ledger.accounts import Windows
+from tokenguard.ledger.event_rows import BookedEvent, booking_of, facts_of, kept_json, kept_of, lines_of
 from tokenguard.ledger.outcomes import assumed, difference, never_held, numbers_of, other_numbers, tokens_of
 from tokenguard.ledger.postings import lock, move, open_balances, write_event, write_transfer
 from tokenguard.ledger.reserving import path_of
-from tokenguard.ledger.rows import (
-    BookedEvent,
-    Granted,
-    booking_of,
-    facts_of,
-    granted_of,
-    kept_json,
-    kept_of,
-    lines_of,
-)
+from tokenguard.ledger.rows import Granted, granted_of
 from tokenguard.ledger.statements import Tx, one_of
 
 __all__ = ["SWEEP_BATCH", "charge", "keep", "renew", "settle", "sweep"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from secrets import token_hex
 
 from tokenguard.core.account import Account, Scope
 from tokenguard.core.books import Booking, Closure, Entry, GuardEvent, Hold, NodeSpend, Settled, SpendRow
@@ -11,15 +12,14 @@ from tokenguard.core.budget import Unit
 from tokenguard.core.clock import Clock
 from tokenguard.core.ids import Ids
 from tokenguard.core.verdict import AccountState, Ask, Grant, Short
-from tokenguard.ledger import capping, closing, queries, reserving, settling
+from tokenguard.ledger import capping, closing, queries, reserving, schema, settling
 from tokenguard.ledger.accounts import BudgetState, Windows
 from tokenguard.ledger.address import Address
 from tokenguard.ledger.engine import Database, Durability
+from tokenguard.ledger.event_rows import BookedEvent
 from tokenguard.ledger.prepare import prepare
-from tokenguard.ledger.queries import leave_node
 from tokenguard.ledger.replay import Verification, verify
 from tokenguard.ledger.reserving import LeaseOver
-from tokenguard.ledger.rows import BookedEvent
 
 __all__ = ["SqlLedger"]
 
@@ -72,7 +72,7 @@ class SqlLedger:
 
     def leave(self, node_id: str, *, outcome: str, at: datetime) -> None:
         """See `core.ports.Ledger.leave`."""
-        self._database.transact(lambda tx: leave_node(tx, node_id, outcome, at))
+        self._database.transact(lambda tx: reserving.leave(tx, node_id, outcome, at))
 
     # ---- calls -----------------------------------------------------------------------------------------------------
 
@@ -162,6 +162,20 @@ class SqlLedger:
     def tree(self, run_id: str) -> tuple[NodeSpend, ...]:
         """See `core.ports.Ledger.tree`."""
         return self._database.read(lambda connection: queries.tree(connection, run_id))
+
+    def lineage(self, run_id: str) -> tuple[NodeSpend, ...]:
+        """See `core.ports.Ledger.lineage`."""
+        return self._database.read(lambda connection: queries.lineage(connection, run_id))
+
+    def secret(self) -> bytes:
+        """See `core.ports.Ledger.secret`. Made by the first process that asks; the others find it."""
+        found = self._database.read(queries.secret)
+        if found is None:
+            row = {"name": queries.SECRET, "value": token_hex(32)}
+            self._database.transact(lambda tx: tx.run(tx.statements.insert_missing(schema.meta), row))
+            found = self._database.read(queries.secret)
+        assert found is not None, "written above, by this process or by another"
+        return found
 
     def runs(self, limit: int = 50, *, open_only: bool = False) -> tuple[NodeSpend, ...]:
         """The newest root runs first, each with what its whole tree spent and holds."""

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Dialect
 
 from tokenguard.core.budget import Unit
 from tokenguard.ledger import schema
-from tokenguard.ledger.schema import Pico
+from tokenguard.ledger.columns import Instant, Pico
 
 __all__ = ["BALANCE_COLUMNS", "BUDGET_COLUMNS", "Driver", "Statement", "Statements", "Tx", "in_batches", "one_of"]
 
@@ -165,10 +165,26 @@ class Statements:
 
     def _preflight(self, runs: int) -> Statement:
         known = sa.exists().where(schema.transfer.c.hold_id == sa.bindparam("id"))
-        over = sa.exists().where(schema.hold.c.lease_until <= sa.bindparam("now", type_=schema.Instant()))
-        standing = schema.closure.c.ended_at.is_(None)
-        shut = sa.exists().where(standing, schema.closure.c.run_id.in_(_binds("run", runs))) if runs else sa.literal(0)
-        return Statement(sa.select(known, over, shut), self.dialect)
+        over = sa.exists().where(schema.hold.c.lease_until <= sa.bindparam("now", type_=Instant()))
+        return Statement(sa.select(known, over, _closed(runs)), self.dialect)
+
+    def entering(self, runs: int) -> Statement:
+        """Is the node known, is a run on its path closed? Two flags in one row."""
+        return self._keep(("entering", runs), lambda: self._entering(runs))
+
+    def _entering(self, runs: int) -> Statement:
+        known = sa.exists().where(schema.node.c.id == sa.bindparam("id"))
+        return Statement(sa.select(known, _closed(runs)), self.dialect)
+
+    def leaving(self) -> Statement:
+        """End a node that has not ended."""
+        return self._keep(("leaving",), self._leaving)
+
+    def _leaving(self) -> Statement:
+        row = schema.node.c
+        at, how = sa.bindparam("at", type_=Instant()), sa.bindparam("how", type_=sa.Text())
+        clause = sa.update(schema.node).where(row.id == sa.bindparam("node"), row.ended_at.is_(None))
+        return Statement(clause.values(ended_at=at, outcome=how), self.dialect)
 
     def stored_budgets(self, scopes: int) -> Statement:
         """Budgets stored for the scopes `key_0`, `key_1` and so on."""
@@ -245,6 +261,12 @@ def in_batches(connection: sa.Connection, clause: Rows, column: Any, values: Seq
 
 def _binds(name: str, count: int) -> list[sa.BindParameter[Any]]:
     return [sa.bindparam(f"{name}_{place}", type_=sa.String()) for place in range(count)]
+
+
+def _closed(runs: int) -> sa.ColumnElement[Any]:
+    """Whether any of the runs `run_0` and so on is closed."""
+    row = schema.closure.c
+    return sa.exists().where(row.ended_at.is_(None), row.run_id.in_(_binds("run", runs))) if runs else sa.literal(0)
 
 
 def _by_unit(prefix: str) -> sa.Case[Any]:

@@ -41,7 +41,7 @@ _KEYS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What was asked for, checked before anything is loaded."""
+    """What was asked for, checked."""
 
     cap: Money
     seconds: float
@@ -70,10 +70,11 @@ def demo(
     cap = Money(budget)
     if cap.pico <= 0:
         raise BadAmount(f"--budget {budget}: give the agent a cap above zero.", amount=cap)
-    plan = _Plan(cap, seconds, database or _new_file(), model, Screen(SystemClock(), quiet=as_json))
+    screen = Screen(SystemClock(), quiet=as_json)
     # One loop for all of it, because LiteLLM keeps things that belong to the loop of its first call.
     with asyncio.Runner() as runner:
-        backend = runner.run(_loaded(plan))
+        backend = runner.run(_loaded(model, screen))
+        plan = _Plan(cap, seconds, database or _new_file(), model, screen)
         burn = runner.run(_burn(plan, backend)) if model is None else None
         outcome = runner.run(_guard(plan, backend))
     if as_json:
@@ -83,17 +84,17 @@ def demo(
     raise typer.Exit(0 if outcome.ok else FINDING)
 
 
-async def _loaded(plan: _Plan) -> Backend:
+async def _loaded(model: str | None, screen: Screen) -> Backend:
     """LiteLLM, with something to look at while it loads."""
-    with plan.screen.progress("Loading LiteLLM, about 10 seconds …"):
+    with screen.progress("Loading LiteLLM, about 10 seconds …"):
         from tokenguard.backends.litellm import LiteLLMBackend  # noqa: PLC0415  # --help must not wait for it
 
         backend = LiteLLMBackend()
         backend.warm()
-        if plan.model is None:
+        if model is None:
             await _first_call(backend)
         else:
-            _check_key(backend, plan.model)
+            _check_key(backend, model)
     return backend
 
 

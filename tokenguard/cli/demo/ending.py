@@ -6,7 +6,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from tokenguard.cli.terminal import say, show
-from tokenguard.reports.runs import SHORTEST_ID, tree_table
+from tokenguard.reports.runs import tree_table
 
 if TYPE_CHECKING:
     from tokenguard.cli.demo.burn import Burn
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from tokenguard.core.money import Money
 
 __all__ = ["heading_of", "last_words", "next_commands"]
+
+_ID_SHOWN = 18
+"""The millisecond and the first random digits: one run even in a ledger where many begin together."""
 
 
 def heading_of(screen: Screen, cap: Money, model: str | None) -> None:
@@ -49,7 +52,7 @@ def next_commands(outcome: Outcome, database: str) -> list[str]:
     where = f"--database {shlex.quote(database)}"
     run_id = outcome.receipt.node.id
     return [
-        f"tokenguard runs show {run_id[:SHORTEST_ID]} {where}",
+        f"tokenguard runs show {run_id[:_ID_SHOWN]} {where}",
         f"tokenguard report spend --by agent,model {where}",
         f"tokenguard db verify {where}",
     ]

@@ -1,0 +1,55 @@
+"""How long `import tokenguard` takes, beyond an interpreter that does nothing, and which heavy libraries it loads.
+
+    python benchmarks/imports.py [--write]
+
+Fresh processes in turns: an empty program, and one that imports tokenguard and looks at what most programs use of it. The
+median difference has the bar. The processor time beside it is what neighbours on the machine disturb least.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from statistics import median
+from time import perf_counter
+
+from figures import Figures
+
+MS_MAX = 100.0
+TURNS = 15
+HEAVY = "alembic genai_prices httpx litellm numpy opentelemetry pydantic rich sqlalchemy tiktoken typer".split()
+NOTHING = "pass"
+OURS = "import tokenguard; tokenguard.Guard, tokenguard.Budget, tokenguard.BudgetExceeded"
+
+
+def timed(statement: str) -> tuple[float, float]:
+    """One fresh interpreter: (wall, processor) milliseconds."""
+    begin, before = perf_counter(), os.times()
+    subprocess.run([sys.executable, "-W", "ignore", "-c", statement], check=True)
+    wall, after = perf_counter() - begin, os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    return wall * 1e3, cpu * 1e3
+
+
+def loaded() -> list[str]:
+    """Heavy libraries that a fresh interpreter has after the import."""
+    code = f"{OURS}\nimport sys\nprint(*(set({HEAVY!r}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def main() -> int:
+    figures = Figures("imports", __doc__.partition("\n")[0])
+    timed(OURS)  # Writes the bytecode, which an installed package has.
+    turns = [(timed(NOTHING), timed(OURS)) for _ in range(TURNS)]
+    figures.add("an interpreter that does nothing", median(nothing[0] for nothing, _ in turns), "ms")
+    added = median(ours[0] - nothing[0] for nothing, ours in turns)
+    figures.add("import tokenguard, beyond that", added, "ms", at_most=MS_MAX)
+    figures.add("  the same in processor time", median(ours[1] - nothing[1] for nothing, ours in turns), "ms")
+    figures.add("heavy libraries loaded by it", len(loaded()), "libraries", at_most=0)
+    return figures.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""Budgets and balances in memory: the caps that a call must fit, and how they change. Not thread-safe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Final
+
+from tokenguard.core.account import Account, Scope, account_id
+from tokenguard.core.books import Hold
+from tokenguard.core.budget import Unit
+from tokenguard.core.verdict import AccountState
+from tokenguard.ledger.accounts import (
+    BudgetState,
+    Opening,
+    StoredBudget,
+    Windows,
+    declared_budgets,
+    is_open,
+    openings_for,
+    person_budget,
+    redeclared,
+)
+
+__all__ = ["Balance", "Caps"]
+
+_KEEP_WINDOWS: Final = 4_096
+_LATE: Final = timedelta(days=1)
+"""How long the balance of a window that is over is kept for late settlements."""
+
+
+class Balance:
+    """A balance row; amounts in the account's unit."""
+
+    __slots__ = ("account", "cap", "held", "live", "settled")
+
+    def __init__(self, account: Account, cap: int) -> None:
+        self.account = account
+        self.cap = cap
+        self.settled = self.held = self.live = 0
+
+    def state(self) -> AccountState:
+        """It as a value."""
+        return AccountState(self.account, self.cap, self.settled, self.held, self.live)
+
+
+class Caps:
+    """Stored budgets by scope, balances by account."""
+
+    def __init__(self) -> None:
+        self._windows = Windows()
+        self._budgets: dict[str, dict[tuple[str, str, str, str], StoredBudget]] = {}
+        self._balances: dict[str, Balance] = {}
+
+    def __len__(self) -> int:
+        return len(self._balances)
+
+    def path(self, hold: Hold) -> tuple[Balance, ...]:
+        """Balances of every account the hold must fit, outermost scope first."""
+        stored = [one for key in hold.scope_keys if key in self._budgets for one in self._budgets[key].values()]
+        openings = openings_for(hold.accounts, hold.scope_keys, stored, hold.at, self._windows)
+        return tuple([self.balance(opening) for opening in openings])
+
+    def balance(self, opening: Opening) -> Balance:
+        """The balance of an account, opened where it is not there yet."""
+        balance = self._balances.get(opening.account.id)
+        if balance is None:
+            if len(self._balances) >= _KEEP_WINDOWS and opening.account.ends_at is not None:
+                self._forget_windows(opening.account.ends_at - _LATE)
+            balance = self._balances[opening.account.id] = Balance(opening.account, opening.cap)
+        return balance
+
+    def declare(self, scope: Scope, at: datetime) -> None:
+        """Replace what the code declared before; a scope without budgets changes nothing."""
+        declared = {one.key: one for one in declared_budgets(scope)}
+        if not declared:
+            return
+        stored = self._budgets.setdefault(scope.key, {})
+        for key in [key for key, old in stored.items() if old.declared is not None and key not in declared]:
+            del stored[key]
+        for key, new in declared.items():
+            old = stored.get(key)
+            stored[key] = redeclared(old, new)
+            self._refresh(stored[key], at, cap=None if old and old.declared == new.declared else new.cap)
+
+    def set_cap(self, scope_key: str, *, unit: Unit, per: str, tz: str, cap: int, at: datetime) -> Iterable[str]:
+        """Set a cap as a person; the id of its account where that was raised."""
+        stored = self._budgets.setdefault(scope_key, {})
+        old = stored.get((scope_key, unit, per, tz))
+        budget = person_budget(old, scope_key, unit=unit, per=per, tz=tz, cap=cap)
+        stored[budget.key] = budget
+        account = budget.account_in(self._windows.at(budget.per, budget.tz, at))
+        before = self._balances[account.id].cap if account.id in self._balances else cap
+        self._refresh(budget, at, cap=cap)
+        return (account.id,) if cap > before else ()
+
+    def top_up(self, scope_key: str, unit: Unit, amount: int, at: datetime) -> tuple[AccountState, ...]:
+        """Raise the scope's open windows; their states, by account id."""
+        for budget in self._budgets.get(scope_key, {}).values():
+            if budget.unit is unit:
+                window = self._windows.at(budget.per, budget.tz, at)
+                self.balance(Opening(budget.account_in(window), budget.cap))
+        raised = [
+            one
+            for one in self._balances.values()
+            if one.account.scope_key == scope_key and one.account.unit is unit and is_open(one.account, at)
+        ]
+        for balance in raised:
+            balance.cap += amount
+        return tuple(one.state() for one in sorted(raised, key=lambda one: one.account.id))
+
+    def state(self, account: Account) -> AccountState:
+        """The account's balance; one never used shows the cap it would open with."""
+        known = self._balances.get(account.id)
+        if known is not None:
+            return known.state()
+        for one in self._budgets.get(account.scope_key, {}).values():
+            if account_id(one.scope_key, one.unit, one.per, one.tz, account.bucket) == account.id:
+                return AccountState(account, one.cap, 0, 0, 0)
+        return AccountState(account, account.cap, 0, 0, 0)
+
+    def budgets(self, at: datetime) -> tuple[BudgetState, ...]:
+        """Every stored budget with the balance of its window at `at`."""
+        stored = [one for group in self._budgets.values() for one in group.values()]
+        return tuple(
+            BudgetState(one, self.state(one.account_in(self._windows.at(one.per, one.tz, at))))
+            for one in sorted(stored, key=lambda one: one.key)
+        )
+
+    def _forget_windows(self, before: datetime) -> None:
+        """Drop balances of windows that ended a day ago, once there are thousands."""
+        for key, one in list(self._balances.items()):
+            if one.live == 0 and one.account.ends_at is not None and one.account.ends_at < before:
+                del self._balances[key]
+
+    def _refresh(self, budget: StoredBudget, at: datetime, *, cap: int | None) -> None:
+        """Bring the balance of a budget's open window up to a new declaration or cap."""
+        fresh = budget.account_in(self._windows.at(budget.per, budget.tz, at))
+        balance = self._balances.get(fresh.id)
+        if balance is not None:
+            balance.account = fresh
+            if cap is not None:
+                balance.cap = cap
