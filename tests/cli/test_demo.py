@@ -9,6 +9,7 @@ from typing import Any
 from tokenguard.cli.demo.agent import open_questions
 from tokenguard.cli.demo.burn import Burn
 from tokenguard.core.money import Money
+from tokenguard.testing.model_server import ModelServer, Reply
 
 BEGAN = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -68,3 +69,24 @@ def test_the_demo_stops_its_agent_at_the_cap_with_not_a_cent_over(tmp_path: Path
     assert guarded["books_replay"]
     assert Money(said["unguarded"]["usd"]) > Money(0)
     assert done.stderr == ""
+
+
+def test_a_provider_that_refuses_is_named_without_its_words(tmp_path: Path) -> None:
+    with ModelServer(Reply(status=401, error="Incorrect API key: sk-canary")) as server:
+        environment = {**os.environ, "OPENAI_API_KEY": "sk-canary", "OPENAI_API_BASE": server.url}
+
+        done = subprocess.run(
+            [sys.executable, "-m", "tokenguard", "demo", "--model", "gpt-4o-mini", "--json"],
+            cwd=tmp_path,
+            env={**environment, "OPENAI_BASE_URL": server.url, "TMPDIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "AuthenticationError, status 401" in done.stderr
+    assert "sk-canary" not in done.stderr
+    assert server.count == 1

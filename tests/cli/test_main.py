@@ -24,6 +24,19 @@ def test_an_unknown_command_is_a_usage_error(cli: Any) -> None:
     assert cli("frobnicate").code == 2
 
 
+@pytest.mark.parametrize("arguments", [("db",), ("db", "--help"), ("db", "verify", "--help")])
+def test_db_says_what_it_can_do(cli: Any, arguments: Any) -> None:
+    done = cli(*arguments)
+
+    assert "tokenguard db" in done.out + done.err
+    assert "--database" in done.out or "verify" in done.out + done.err
+
+
+def test_db_hands_its_exit_code_on(cli: Any, books: Any, tmp_path: Any) -> None:
+    assert cli("db", "verify", "--database", books.path).code == 0
+    assert cli("db", "verify", "--database", str(tmp_path / "none.db")).code != 0
+
+
 def test_asking_for_help_loads_nothing_heavy() -> None:
     heavy = ("litellm", "sqlalchemy", "alembic", "tiktoken", "pydantic", "genai_prices")
     program = (

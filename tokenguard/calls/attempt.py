@@ -167,7 +167,7 @@ def _facts(call: Call, target: Target, number: int, provider: str, parts: Parts)
         model=target.model,
         provider=provider,
         run_id=node.run.id if node else None,
-        root_id=node.root.id if node else None,
+        root_id=node.root_id if node else None,
         node_id=node.id if node else None,
         agent=node.agent if node else None,
         scope=call.scope,

@@ -69,7 +69,9 @@ def frame_of_run(run_id: str, parts: Parts, lineage: tuple[NodeSpend, ...], base
     node: Node | None = base.node if base else None
     scopes = [*(base.scopes if base else ()), *path_scopes("", lineage[-1].scope, ())]
     for one in lineage:
-        node = Node(one.id, one.kind, one.name, node, one.labels, parts.clock.monotonic())
+        node = Node(
+            one.id, one.kind, one.name, node, one.labels, parts.clock.monotonic(), joined_root=lineage[0].root_id
+        )
         path = f"{one.scope}/{one.name}" if one.scope else one.name
         scopes += [Scope(f"{one.kind}:{path}", f"{one.kind} {path}"), Scope(f"run:{one.id}", f"{one.kind} {one.name}")]
     seen: dict[str, Scope] = {}

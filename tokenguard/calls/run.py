@@ -197,7 +197,7 @@ class Run:
             id=self.id,
             kind=self._kind,
             name=self._name,
-            root_id=node.root.id,
+            root_id=node.root_id,
             parent_id=node.parent.id if node.parent else None,
             scope=self.frame.scope,
             at=now,

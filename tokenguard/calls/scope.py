@@ -38,6 +38,8 @@ class Node:
     wall_s: float | None = None
     limits: Limits | None = None
     """Own limits; counted for the tree below this node."""
+    joined_root: str | None = None
+    """Where the node lives in another process: its root there, whose tree it and all below it belong to."""
     stopped: SpendStopped | None = None
     """Set where this process knows of a stop; the ledger's closure is what holds across processes."""
     final_used: bool = False
@@ -73,6 +75,11 @@ class Node:
     def root(self) -> Node:
         """The outermost node."""
         return self._root or self
+
+    @property
+    def root_id(self) -> str:
+        """The root of the tree in whose receipt this node is; what pays is the whole lineage."""
+        return next((node.joined_root for node in self.lineage if node.joined_root), self.root.id)
 
     @property
     def run(self) -> Node:

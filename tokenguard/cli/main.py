@@ -64,9 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 )
 def _db(context: typer.Context) -> None:
     # Not mounted like the others: its module needs SQLAlchemy, a second that `tokenguard --help` should not take.
-    from tokenguard.cli.db import app as db  # noqa: PLC0415
+    from tokenguard.cli import db  # noqa: PLC0415
 
-    db(args=context.args, prog_name="tokenguard db")
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    alone.add_typer(db.app, name="db")
+    alone(args=["db", *context.args], prog_name="tokenguard")
 
 
 def _version(asked: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -83,7 +82,7 @@ class Caps:
             stored[key] = redeclared(old, new)
             self._refresh(stored[key], at, cap=None if old and old.declared == new.declared else new.cap)
 
-    def set_cap(self, scope_key: str, *, unit: Unit, per: str, tz: str, cap: int, at: datetime) -> Iterable[str]:
+    def set_cap(self, scope_key: str, *, unit: Unit, per: str, tz: str, cap: int, at: datetime) -> set[str]:
         """Set a cap as a person; the id of its account where that was raised."""
         stored = self._budgets.setdefault(scope_key, {})
         old = stored.get((scope_key, unit, per, tz))
@@ -92,7 +91,7 @@ class Caps:
         account = budget.account_in(self._windows.at(budget.per, budget.tz, at))
         before = self._balances[account.id].cap if account.id in self._balances else cap
         self._refresh(budget, at, cap=cap)
-        return (account.id,) if cap > before else ()
+        return {account.id} if cap > before else set()
 
     def top_up(self, scope_key: str, unit: Unit, amount: int, at: datetime) -> tuple[AccountState, ...]:
         """Raise the scope's open windows; their states, by account id."""

@@ -61,7 +61,8 @@ def check_size(tx: Tx, unit: Unit, amount: int) -> None:
     """
     if tx.largest is not None and abs(amount) > tx.largest:
         raise BadAmount(
-            f"{spoken(unit, amount)} of {unit} is above what a SQLite ledger can count ({spoken(unit, tx.largest)}). Use PostgreSQL, or a lower cap.",
+            f"{spoken(unit, amount)} of {unit} is above what a SQLite ledger can count "
+            f"({spoken(unit, tx.largest)}). Use PostgreSQL, or a lower cap.",
             unit=str(unit),
             amount=amount,
             largest=tx.largest,

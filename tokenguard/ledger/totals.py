@@ -21,12 +21,12 @@ _FIELDS = ("agent", "model", "provider", "scope", "run", "root", "operation", "m
 
 
 class _Cell:
-    """One minute of one combination of dimensions; usd in pico-dollars."""
+    """One minute of one combination of dimensions."""
 
-    __slots__ = ("calls", "input", "output", "usd")
+    __slots__ = ("calls", "input", "output", "usd_pico")
 
     def __init__(self) -> None:
-        self.usd = self.calls = self.input = self.output = 0
+        self.usd_pico = self.calls = self.input = self.output = 0
 
 
 _Key = tuple[datetime, tuple[str | None, ...], str, str, tuple[tuple[str, str], ...]]
@@ -49,7 +49,7 @@ class Totals:
             cell = self._cells[key] = _Cell()
         amounts = booking.amounts
         used = tokens_of(booking, input_bound)
-        cell.usd += sign * amounts.usd_pico
+        cell.usd_pico += sign * amounts.usd_pico
         cell.calls += sign * amounts.calls
         cell.input += sign * used[0]
         cell.output += sign * used[1]
@@ -77,16 +77,16 @@ class Totals:
             if (since is not None and key[0] < _minute(since)) or (until is not None and key[0] >= until):
                 continue
             group = tuple(_dimension(name, key) for name in by)
-            groups.setdefault(group, NodeTotal()).add(Quality(key[3]), cell.usd, cell.calls, 0)
+            groups.setdefault(group, NodeTotal()).add(Quality(key[3]), cell.usd_pico, cell.calls, 0)
             counts = tokens.setdefault(group, [0, 0])
             counts[0] += cell.input
             counts[1] += cell.output
         rows = (
             SpendRow(
                 by=group,
-                usd=Money.from_pico(total.usd),
-                estimated=Money.from_pico(total.estimated),
-                assumed=Money.from_pico(total.assumed),
+                usd=Money.from_pico(total.usd_pico),
+                estimated=Money.from_pico(total.estimated_pico),
+                assumed=Money.from_pico(total.assumed_pico),
                 calls=total.calls,
                 input_tokens=tokens[group][0],
                 output_tokens=tokens[group][1],

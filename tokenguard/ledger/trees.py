@@ -18,22 +18,22 @@ _KEEP_TREES: Final = 1_000
 
 
 class NodeTotal:
-    """What one node spent itself; usd in pico-dollars."""
+    """What one node spent itself."""
 
-    __slots__ = ("assumed", "calls", "estimated", "tokens", "usd")
+    __slots__ = ("assumed_pico", "calls", "estimated_pico", "tokens", "usd_pico")
 
     def __init__(self) -> None:
-        self.usd = self.estimated = self.assumed = self.calls = self.tokens = 0
+        self.usd_pico = self.estimated_pico = self.assumed_pico = self.calls = self.tokens = 0
 
-    def add(self, quality: Quality, usd: int, calls: int, tokens: int) -> None:
+    def add(self, quality: Quality, usd_pico: int, calls: int, tokens: int) -> None:
         """Add one booking, or take it back with negative amounts."""
-        self.usd += usd
+        self.usd_pico += usd_pico
         self.calls += calls
         self.tokens += tokens
         if quality is Quality.ESTIMATED:
-            self.estimated += usd
+            self.estimated_pico += usd_pico
         elif quality is Quality.ASSUMED:
-            self.assumed += usd
+            self.assumed_pico += usd_pico
 
 
 @dataclass(slots=True)
@@ -58,8 +58,8 @@ class Node:
             entry.id, entry.kind, entry.name, entry.parent_id, entry.root_id, entry.scope, entry.at, dict(entry.labels)
         )
 
-    def spend(self, total: NodeTotal, held: int, closed: Closure | None) -> NodeSpend:
-        """The node with its amounts; `held` in pico-dollars."""
+    def spend(self, total: NodeTotal, held_pico: int, closed: Closure | None) -> NodeSpend:
+        """The node with its amounts."""
         return NodeSpend(
             id=self.id,
             kind=self.kind,
@@ -71,12 +71,12 @@ class Node:
             ended_at=self.ended_at,
             outcome=self.outcome,
             labels=self.labels,
-            usd=Money.from_pico(total.usd),
-            held=Money.from_pico(held),
+            usd=Money.from_pico(total.usd_pico),
+            held=Money.from_pico(held_pico),
             calls=total.calls,
             tokens=total.tokens,
-            estimated=Money.from_pico(total.estimated),
-            assumed=Money.from_pico(total.assumed),
+            estimated=Money.from_pico(total.estimated_pico),
+            assumed=Money.from_pico(total.assumed_pico),
             closed=closed,
         )
 

@@ -47,6 +47,16 @@ def test_a_part_of_a_tree_is_a_tree(family: Any) -> None:
     assert family.tree("nobody") == ()
 
 
+def test_a_lineage_leads_from_the_root_to_the_node(family: Any) -> None:
+    assert [one.id for one in family.lineage("grandchild")] == ["root", "child", "grandchild"]
+    assert family.lineage("nobody") == ()
+
+
+def test_the_signing_key_is_made_once(ledger: Any) -> None:
+    assert ledger.secret() == ledger.secret()
+    assert len(ledger.secret()) == 32
+
+
 def test_a_tree_shows_open_holds_ends_and_closures(family: Any, desk: Any) -> None:
     family.reserve(desk.hold(run="child", root_id="root"), desk.ask(cents=7))
     family.leave("child", outcome="stopped", at=desk.noon + timedelta(minutes=1))

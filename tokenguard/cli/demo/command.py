@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -72,7 +73,9 @@ def demo(
         raise BadAmount(f"--budget {budget}: give the agent a cap above zero.", amount=cap)
     screen = Screen(SystemClock(), quiet=as_json)
     # One loop for all of it, because LiteLLM keeps things that belong to the loop of its first call.
-    with asyncio.Runner() as runner:
+    # What libraries print on the way must not end up inside the document.
+    aside = redirect_stdout(sys.stderr) if as_json else nullcontext()
+    with aside, asyncio.Runner() as runner:
         backend = runner.run(_loaded(model, screen))
         plan = _Plan(cap, seconds, database or _new_file(), model, screen)
         burn = runner.run(_burn(plan, backend)) if model is None else None
@@ -140,11 +143,12 @@ async def _guard(plan: _Plan, backend: Backend) -> Outcome:
         except Exception as error:
             if server is not None:
                 raise
-            # The provider's own error: its class and first line say it; LiteLLM's traceback is 40 frames of its inside.
-            first = (str(error).splitlines() or [""])[0][:300]
+            # Class and status only: a provider's message may quote the prompt, or the key that it refuses.
+            failure = backend.failure(error)
+            status = "" if failure.status is None else f", status {failure.status}"
             raise BackendError(
-                f"{plan.model}: the provider answered {type(error).__name__}: {first} What was sent before is in "
-                f"the ledger ({plan.database}).",
+                f"{plan.model}: the provider answered {failure.error_class}{status}. Try the model with LiteLLM alone to "
+                f"see its words. What was sent is in the ledger ({plan.database}).",
             ) from error
 
 

@@ -32,8 +32,9 @@ class ModelServer:
     """A scripted model provider on loopback, as a context manager (`with` or `async with`).
 
     Args:
-        script: A reply, replies in order (the last one stays), or a function of the request, called on the server's
-        thread. host: Address to listen on.
+        script: A reply, replies in order (the last one stays), or a function of the request, which runs on the
+            server's thread.
+        host: Address to listen on.
         port: 0 picks a free one.
         clock: Tells `created` in answers.
 
@@ -52,7 +53,7 @@ class ModelServer:
         self._exchanges: list[Exchange] = []
         self._arrivals = 0
         self._connections: set[Connection] = set()
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
     # ---- what tests look at ----------------------------------------------------------------------------------------
@@ -111,13 +112,14 @@ class ModelServer:
             self.changed.wait_for(lambda: bool(ready), _START_TIMEOUT_S)
         problem = ready[0] if ready else TimeoutError(f"nothing after {_START_TIMEOUT_S} s")
         if problem is not None:
+            self._thread = None
             raise SetupError(f"the model server cannot listen on {self._host}:{self._port}: {problem}.") from problem
         return self
 
     def stop(self) -> None:
         """Close every connection and the socket; idempotent."""
         thread, self._thread = self._thread, None
-        if thread is None:
+        if thread is None or self._loop is None:
             return
         self._loop.call_soon_threadsafe(self._loop.stop)
         thread.join()
@@ -144,23 +146,23 @@ class ModelServer:
         self.stop()
 
     def _run(self, ready: list[BaseException | None]) -> None:
-        asyncio.set_event_loop(self._loop)
+        loop = self._loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
         try:
-            listener = self._loop.run_until_complete(
-                self._loop.create_server(lambda: Connection(self), self._host, self._port, backlog=_BACKLOG)
-            )
+            listening = loop.create_server(lambda: Connection(self), self._host, self._port, backlog=_BACKLOG)
+            listener = loop.run_until_complete(listening)
         except OSError as problem:
-            self._loop.close()
+            loop.close()
             self._say(ready, problem)
             return
         self._port = listener.sockets[0].getsockname()[1]
         self._say(ready, None)
         try:
-            self._loop.run_forever()
+            loop.run_forever()
         finally:
             listener.close()
-            self._loop.run_until_complete(self._close_connections())
-            self._loop.close()
+            loop.run_until_complete(self._close_connections())
+            loop.close()
 
     def _say(self, ready: list[BaseException | None], problem: BaseException | None) -> None:
         with self.changed:
