@@ -40,14 +40,22 @@ fmt: .venv/.synced  ## format, and repair what lint can repair
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: .venv/.synced  ## measure our own bars, as ratios within one run
-	@for file in benchmarks/*.py; do \
-	  case $$file in benchmarks/peers*) continue;; esac; \
-	  echo "== $$file"; LITELLM_LOCAL_MODEL_COST_MAP=True $(BIN)/python -W ignore $$file || failed="$$failed $$file"; \
+# One after the other, all of them even where one is below its bar; `make bench BENCHES=lag` runs one.
+BENCHES ?= imports price counting ledger calls lag memory
+bench: .venv/.synced  ## measure our own bars, as ratios within one run, and keep the figures in benchmarks/results
+	@failed=""; for name in $(BENCHES); do \
+	  options=--write; test $$name != memory || options="--write --million"; \
+	  echo "== $$name"; LITELLM_LOCAL_MODEL_COST_MAP=True $(BIN)/python -W ignore benchmarks/$$name.py $$options \
+	    || failed="$$failed $$name"; \
 	done; test -z "$$failed" || { echo "below their bar:$$failed"; exit 1; }
 
-bench-peers: .venv/.synced  ## run other budget guards through the same race, side by side
-	LITELLM_LOCAL_MODEL_COST_MAP=True $(BIN)/python -W ignore benchmarks/peers.py
+.venvs/peers/.synced: benchmarks/peers/requirements.txt
+	$(UV) venv --quiet --clear .venvs/peers
+	$(UV) pip install --quiet --python .venvs/peers/bin/python -r benchmarks/peers/requirements.txt
+	@touch $@
+
+bench-peers: .venv/.synced .venvs/peers/.synced  ## run other budget guards through the same race, side by side
+	$(BIN)/python -W ignore benchmarks/peers/race.py .venvs/peers/bin/python --write
 
 docs: .venv/.synced  ## build the documentation site into site/
 	$(UV) run --frozen --group docs mkdocs build --strict

@@ -14,6 +14,7 @@ from typing import Any
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 import litellm
+from figures import Figures
 
 from tokenguard.counting import Counter
 
@@ -77,13 +78,14 @@ def main() -> int:
     results = [measure(tools=False), measure(tools=True)]
     if "--json" in sys.argv:
         print(json.dumps({"counting": results}))
-    else:
-        for row in results:
-            print(
-                f"counting step {STEPS} ({row['conversation']}, {row['messages']} messages): {row['ours_us']} us, "
-                f"litellm.token_counter {row['litellm_us']} us: {row['ratio']}x (bar {BAR}x)"
-            )
-    return 0 if all(row["ratio"] >= BAR for row in results) else 1
+        return 0 if all(row["ratio"] >= BAR for row in results) else 1
+    figures = Figures("counting", __doc__.partition("\n")[0])
+    for row in results:
+        name = f"step {STEPS} ({row['conversation']}, {row['messages']} messages)"
+        figures.add(f"{name}: ours", row["ours_us"], "µs")
+        figures.add(f"{name}: litellm.token_counter", row["litellm_us"], "µs")
+        figures.add(f"{name}: how many times less", row["ratio"], "times", at_least=BAR)
+    return figures.finish()
 
 
 if __name__ == "__main__":

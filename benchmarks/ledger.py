@@ -1,6 +1,6 @@
 """Reserve + settle over 4 scopes with 2 capped accounts, against two INSERT+COMMIT through the same engine.
 
-    python benchmarks/ledger.py [pairs]
+    python benchmarks/ledger.py [--pairs 3000] [--write]
 
 Both are timed in turns on the same file, so that a busy machine slows both; the ratio of the medians is the figure.
 Limits: the SQL pair at most 2.5 × the two inserts, the pair in memory at most 40 µs. Exit 1 where one is passed.
@@ -8,6 +8,7 @@ Limits: the SQL pair at most 2.5 × the two inserts, the pair in memory at most 
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from statistics import median, quantiles
 from time import perf_counter
 
 import sqlalchemy as sa
+from figures import Figures
 
 from tokenguard.core.account import Amounts, Scope, accounts_on
 from tokenguard.core.books import Booking, CallFacts, Hold, Line, Status
@@ -105,12 +107,17 @@ def main(pairs: int) -> int:
         memory()
     memory_us = median(timed(memory) for _ in range(max(pairs, 5_000)))
     ratio = median(sql_us) / median(insert_us)
-    print(f"reserve + settle, SQLite       {median(sql_us):7.0f} µs median, {quantiles(sql_us, n=100)[98]:7.0f} µs p99")
-    print(f"two INSERT+COMMIT, same engine {median(insert_us):7.0f} µs median")
-    print(f"ratio                          {ratio:7.2f}   (at most {RATIO_MAX})")
-    print(f"reserve + settle, memory       {memory_us:7.1f} µs median (at most {MEMORY_US_MAX})")
-    return int(ratio > RATIO_MAX or memory_us > MEMORY_US_MAX)
+    figures = Figures("ledger", __doc__.partition("\n")[0])
+    figures.add("reserve + settle, SQLite: p50", median(sql_us), "µs")
+    figures.add("reserve + settle, SQLite: p99", quantiles(sql_us, n=100)[98], "µs")
+    figures.add("two INSERT+COMMIT, same engine: p50", median(insert_us), "µs")
+    figures.add("reserve + settle, beside the two", ratio, "times", at_most=RATIO_MAX)
+    figures.add("reserve + settle, memory: p50", memory_us, "µs", at_most=MEMORY_US_MAX)
+    return figures.finish()
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 3_000))
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--pairs", type=int, default=3_000, help="how often each is timed")
+    parser.add_argument("--write", action="store_true", help="keep the figures in benchmarks/results")
+    sys.exit(main(parser.parse_args().pairs))

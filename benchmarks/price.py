@@ -1,6 +1,6 @@
 """How long one priced usage takes, beside `litellm.cost_per_token` and `genai_prices.calc_price` in the same run.
 
-    python -m benchmarks.price [--json]
+    python benchmarks/price.py [--json] [--write]
 
 Exits 1 where a target is missed: one cost <= 3 µs, and at least 20 times faster than LiteLLM. The first is judged by
 the quietest tenth of the rounds, because a busy machine slows everything alike; the ratio is of medians in one run.
@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+
+from figures import Figures
 
 TARGET_US = 3.0
 TARGET_RATIO = 20.0
@@ -88,16 +90,23 @@ def measure() -> dict[str, float]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--write", action="store_true", help="keep the figures in benchmarks/results")
     arguments = parser.parse_args()
     found = measure()
     found["times_faster_than_litellm"] = found["litellm_cost_per_token_us"] / found["cost_us"]
     if arguments.json:
         print(json.dumps(found, indent=2))
-    else:
-        for name, value in found.items():
-            print(f"{name:<28} {value:10.2f}")
-    met = found["cost_quiet_us"] <= TARGET_US and found["times_faster_than_litellm"] >= TARGET_RATIO
-    return 0 if met else 1
+        met = found["cost_quiet_us"] <= TARGET_US and found["times_faster_than_litellm"] >= TARGET_RATIO
+        return 0 if met else 1
+    figures = Figures("price", __doc__.partition("\n")[0])
+    for name, value in found.items():
+        what, _, unit = name.rpartition("_")
+        if name == "times_faster_than_litellm":
+            figures.add("one cost, beside litellm.cost_per_token", value, "times", at_least=TARGET_RATIO)
+        else:
+            at_most = TARGET_US if name == "cost_quiet_us" else None
+            figures.add(what.replace("_", " "), value, unit, at_most=at_most)
+    return figures.finish()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokenguard.calls.hub import Hub, recorder
@@ -13,30 +15,28 @@ from tokenguard.core.events import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from tokenguard.config.settings import Settings
     from tokenguard.core.clock import Clock
     from tokenguard.core.ids import Ids
     from tokenguard.core.ports import Backend, Ledger
 
-__all__ = ["assemble", "open_ledger"]
+__all__ = ["Ports", "assemble", "open_ledger"]
 
 MEMORY = "memory"
 
 
-def assemble(
-    guard: object,
-    given: Mapping[str, Any],
-    *,
-    directory: Path,
-    prices: Any,
-    hub: Hub,
-    ids: Ids,
-    backend: Backend | None,
-    ledger: Ledger | None,
-    clock: Clock | None,
-) -> tuple[Parts, Settings]:
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What a caller brought along instead of what the settings name."""
+
+    prices: Any = None
+    backend: Backend | None = None
+    ledger: Ledger | None = None
+    clock: Clock | None = None
+
+
+def assemble(guard: object, given: Mapping[str, Any], *, hub: Hub, ids: Ids, ports: Ports) -> tuple[Parts, Settings]:
     """Build a guard's parts from what it was given, the environment and the project file."""
     from tokenguard.backends.options import REFUSED  # noqa: PLC0415
     from tokenguard.backends.retry import TenacityRetry  # noqa: PLC0415
@@ -46,12 +46,13 @@ def assemble(
     from tokenguard.pricing.policy import Prices  # noqa: PLC0415
     from tokenguard.pricing.shapes import served_tier, split_usage  # noqa: PLC0415
 
+    directory = Path.cwd()
     settings = load_settings(given, environ=os.environ, directory=directory)
-    clock = clock or SystemClock()
+    clock = ports.clock or SystemClock()
     parts = Parts(
-        ledger=ledger or open_ledger(settings, directory=directory, clock=clock, ids=ids),
-        backend=backend or _litellm(),
-        prices=Prices.of(prices if prices is not None else settings.prices),
+        ledger=ports.ledger or open_ledger(settings, directory=directory, clock=clock, ids=ids),
+        backend=ports.backend or _litellm(),
+        prices=Prices.of(settings.prices if ports.prices is None else ports.prices),
         counter=Counter(),
         split_usage=split_usage,
         served_tier=served_tier,

@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
-import inspect
 import os
 import threading
-import warnings
-import weakref
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
-from tokenguard.assembly import assemble
+from tokenguard.assembly import Ports, assemble
 from tokenguard.calls.acts import Acts
 from tokenguard.calls.call import Call, parse_call
 from tokenguard.calls.decorate import bound, scoped
 from tokenguard.calls.drive import adrive, drive
 from tokenguard.calls.flow import Opened, guarded
+from tokenguard.calls.home import Home
 from tokenguard.calls.hub import Hub
 from tokenguard.calls.iterate import AsyncStream, Stream
+from tokenguard.calls.lifecycle import close_parts, look_after
 from tokenguard.calls.parts import LateParts
 from tokenguard.calls.run import Run
-from tokenguard.calls.scope import Frame, current, entered
-from tokenguard.calls.scoped import ScopeBlock, path_scopes
+from tokenguard.calls.scope import current
+from tokenguard.calls.scoped import ScopeBlock
 from tokenguard.calls.tool import LoopKey, guarded_tool
 from tokenguard.core import events
-from tokenguard.core.account import Scope
 from tokenguard.core.books import Kind
 from tokenguard.core.budget import Budget, Limits
 from tokenguard.core.ids import RandomIds
 from tokenguard.core.money import UsdLike
-from tokenguard.errors import NoActiveRun, UnattributedSpend
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -84,6 +79,7 @@ class Guard:
             database: `"memory"`, a file, or a SQLAlchemy URL (`sqlite:///spend.db`, `postgresql+psycopg://…`). None:
                 `tokenguard.db` beside the nearest `pyproject.toml`, else in the user's state folder.
             scope: Where this application stands, such as `"acme/search"`; its budgets hold over restarts and machines.
+                None: a budget over time belongs to the scope `default` of this ledger.
             budget: Caps everything under `scope`. With `per="run"` it caps each root run by itself.
             prices: A price file, a mapping of the same shape, or `Prices(...)` with a policy for unknown models.
             mode: `"observe"` refuses nothing, books truthfully and records what enforcing would have done.
@@ -109,16 +105,15 @@ class Guard:
             "durability": durability,
             "loops": loops,
         }
-        self._budget, self._unattributed, self._prices = budget, unattributed, prices
+        self._budget, self._unattributed = budget, unattributed
+        self._ports = Ports(prices=prices, backend=backend, ledger=ledger, clock=clock)
         self._hub = Hub()
         self._ids: Ids = ids or RandomIds()
         self._late = LateParts(self._build)
-        self._backend, self._ledger, self._clock = backend, ledger, clock
-        self._base: Frame | None = None
-        self._lock = threading.RLock()
+        self._home = Home(self, self._late, lambda base: self._acts.inherited(base))
+        self._acts = Acts(self._late, self._home.frame, self._ids)
         self._closed = False
-        _GUARDS.add(self)
-        self.acts = Acts(self._late, self._frame_or_base, self._ids)
+        look_after(self)
 
     # ---- calls ------------------------------------------------------------------------------------------------------
 
@@ -208,7 +203,7 @@ class Guard:
 
     def scope(self, path: str, *, budget: Budget | None = None) -> ScopeBlock:
         """A named scope under this guard's own, for `with` and `async with`; its budget holds over restarts."""
-        return ScopeBlock(self._late, self._frame_or_base, path, budget)
+        return ScopeBlock(self._late, self._home.frame, path, budget)
 
     def join(self, token: str) -> Joined:
         """Enter a run that lives in another process, by its token; both pay: that run, and where you stand.
@@ -216,11 +211,11 @@ class Guard:
         Raises:
             SettingsError: the token is not of this ledger, is expired, or its run has ended.
         """
-        return self.acts.join(token)
+        return self._acts.join(token)
 
     def env(self) -> dict[str, str]:
         """Variables that let a child process join the current run: `subprocess.run(…, env={**os.environ, **guard.env()})`."""
-        return self.acts.env(self._frame_or_base())
+        return self._acts.env(self._home.frame())
 
     def bind(self, function: F) -> F:
         """Carry the current run into threads, executors and callbacks: `executor.submit(guard.bind(fn), …)`."""
@@ -230,11 +225,11 @@ class Guard:
 
     def kill(self, run_id: str, *, why: str, by: str | None = None) -> bool:
         """Close a run and everything below it, in every process. False: it was closed already."""
-        return self.acts.kill(run_id, why=why, by=by)
+        return self._acts.kill(run_id, why=why, by=by)
 
     def resume(self, run_id: str, *, why: str, by: str | None = None) -> bool:
         """Let a stopped run go on where it was. False: it was not stopped."""
-        return self.acts.resume(run_id, why=why, by=by)
+        return self._acts.resume(run_id, why=why, by=by)
 
     def top_up(
         self,
@@ -259,7 +254,7 @@ class Guard:
         Raises:
             SettingsError: there is no such budget.
         """
-        self.acts.top_up(scope, {"usd": usd, "tokens": tokens, "calls": calls, "steps": steps}, by=by)
+        self._acts.top_up(scope, {"usd": usd, "tokens": tokens, "calls": calls, "steps": steps}, by=by)
 
     @overload
     def charge(self, what: str, *, usd: UsdLike) -> None: ...
@@ -271,7 +266,7 @@ class Guard:
         `usd=` books what was already spent, even above the caps. `up_to=` gives a block that reserves first:
         `with guard.charge("browser", up_to="0.50") as charge: … charge.usd("0.12")`.
         """
-        return self.acts.charge(what, self._frame_or_unattributed(what), usd=usd, up_to=up_to)
+        return self._acts.charge(what, self._home.paying(what), usd=usd, up_to=up_to)
 
     def on(self, kind: type[E], listener: Callable[[E], object]) -> Callable[[], None]:
         """Listen to facts, such as `tokenguard.events.Stopped`; the answer ends it. Listeners cannot change a verdict."""
@@ -280,14 +275,9 @@ class Guard:
     def close(self) -> None:
         """Close open streams, finish bookkeeping and let go of the database. The guard cannot be used afterwards."""
         parts = self._late.built
-        if parts is None or self._closed:
-            return
-        self._closed = True
-        for stream in set(parts.streams):
-            stream.close() if isinstance(stream, Stream) else stream.drop()
-        parts.watch.stop()
-        parts.executor.shutdown(wait=True)
-        parts.ledger.dispose()
+        if parts is not None and not self._closed:
+            self._closed = True
+            close_parts(parts)
 
     def __enter__(self) -> Self:
         return self
@@ -298,6 +288,11 @@ class Guard:
         self.close()
 
     # ---- assembly ---------------------------------------------------------------------------------------------------
+
+    @property
+    def late(self) -> LateParts:
+        """The ports behind the facade, for tests and tools; assembled when they are first needed."""
+        return self._late
 
     def _call(self, operation: str, model: str, content: Any, options: Mapping[str, Any]) -> Any:
         parts = self._late.get()
@@ -315,7 +310,7 @@ class Guard:
         self, operation: str, model: str, content: Any, options: Mapping[str, Any], parts: Parts, opened_by: object
     ) -> Call:
         targets, retries, timeout_s = parse_call(operation, model, content, options, refused=parts.refused)
-        frame = self._frame_or_unattributed(model)
+        frame = self._home.paying(model)
         return Call(
             id=parts.ids.new(),
             operation=operation,
@@ -332,119 +327,39 @@ class Guard:
         )
 
     def _new(
-        self, kind: Kind, name: str, budget: Budget | None, limits: Limits | None, labels: Mapping[str, str] | None
+        self,
+        kind: Kind,
+        name: str,
+        budget: Budget | None,
+        limits: Limits | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> Run:
-        budgets = (budget,) if budget is not None else ()
-        if kind is not Kind.STEP and self._budget is not None and self._budget.per == "run" and current(self) is None:
-            budgets = (*budgets, self._budget)
         return Run(
             self._late,
-            self._frame_or_base,
+            self._home,
             kind=kind,
             name=name,
-            budgets=budgets,
+            budgets=(budget,) if budget is not None else (),
             limits=limits,
             labels=labels,
             new_id=self._ids.new(),
-            token=self.acts.token,
+            token=self._acts.token,
         )
 
     def _stepped(self, function: F, name: str, budget: Budget | None) -> F:
-        return scoped(function, lambda: self._new(Kind.STEP, name, budget, None, None), self._late)
+        return scoped(function, lambda: self._new(Kind.STEP, name, budget), self._late)
 
     def _build(self) -> Parts:
-        parts, settings = assemble(
-            self,
-            self._given,
-            directory=Path.cwd(),
-            prices=self._prices,
-            hub=self._hub,
-            ids=self._ids,
-            backend=self._backend,
-            ledger=self._ledger,
-            clock=self._clock,
+        parts, settings = assemble(self, self._given, hub=self._hub, ids=self._ids, ports=self._ports)
+        self._home.settle(
+            parts,
+            scope=settings.scope,
+            budget=self._budget or (settings.budget.budget() if settings.budget else None),
+            unattributed=self._unattributed or (settings.unattributed.budget() if settings.unattributed else None),
+            strict=settings.strict,
         )
-        budget = self._budget or (settings.budget.budget() if settings.budget else None)
-        self._budget = budget
-        self._unattributed = self._unattributed or (
-            settings.unattributed.budget() if settings.unattributed else Budget(usd=1, per="day")
-        )
-        self._strict = settings.strict
-        shared = (budget,) if budget is not None and budget.per != "run" else ()
-        scopes = path_scopes("", settings.scope, shared)
-        now = parts.clock.now()
-        for scope in scopes:
-            if scope.budgets:
-                parts.ledger.declare(scope, now)
-        self._base = Frame(self, None, None, settings.scope.strip("/"), scopes)
         return parts
-
-    def _frame_or_base(self) -> Frame:
-        """Where the caller stands, else this guard's own scopes."""
-        frame = current(self)
-        if frame is not None:
-            return frame
-        self._late.get()
-        assert self._base is not None, "assembled with the parts"
-        return self.acts.inherited(self._base)
-
-    def _frame_or_unattributed(self, what: str) -> Frame:
-        """Where the caller stands; outside any run, the `unattributed` scope pays, with a warning."""
-        frame = self._frame_or_base()
-        if frame.node is not None:
-            return frame
-        if self._strict:
-            raise NoActiveRun(
-                f"{what!r} was called outside any run and strict=True. Call it inside `with guard.run(...)` or an agent, and "
-                "carry the run into threads with guard.bind(fn).",
-                model=what,
-            )
-        path = f"{frame.scope}/unattributed" if frame.scope else "unattributed"
-        assert self._unattributed is not None, "assembled with the parts"
-        warnings.warn(
-            f"{what!r} was called outside any run; it is booked to {path!r} under a cap of its own. Call it inside "
-            "`with guard.run(...)`, or carry the run into threads with guard.bind(fn).",
-            UnattributedSpend,
-            stacklevel=_outside(),
-        )
-        parts = self._late.get()
-        parts.emit(events.Unattributed(at=parts.clock.now(), run_id=None, scope_key=f"scope:{path}", model=what))
-        scope = Scope(f"scope:{path}", path, (self._unattributed,))
-        return Frame(self, entered(), None, path, (*frame.scopes, scope))
-
-    def _after_fork(self) -> None:
-        """In a forked child: the parent's threads and connections are not here."""
-        parts = self._late.built
-        if parts is not None:
-            parts.renew_after_fork()
 
 
 def _name_of(function: Callable[..., Any]) -> str:
     return getattr(function, "__qualname__", type(function).__name__).replace("<locals>.", "")
-
-
-def _outside() -> int:
-    """How many frames up the first line of the caller's own code is, for warnings that point there."""
-    package, depth = str(Path(__file__).parent), 1
-    here = inspect.currentframe()
-    while here is not None and here.f_code.co_filename.startswith(package):
-        here, depth = here.f_back, depth + 1
-    return depth - 1
-
-
-_GUARDS: weakref.WeakSet[Guard] = weakref.WeakSet()
-
-
-def _close_all() -> None:
-    for guard in set(_GUARDS):
-        guard.close()
-
-
-def _renew_all() -> None:
-    for guard in set(_GUARDS):
-        guard._after_fork()  # noqa: SLF001  # the hook belongs to the class
-
-
-atexit.register(_close_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all)

@@ -10,12 +10,16 @@ from typing import Any
 
 from said import CALLS, CAP_USD, MODEL, OUTPUT_TOKENS, prompt, say
 
+import litellm  # noqa: F401  # loaded before the race
+
 import tokenguard as tg
 
 
 def main(url: str, way: str, books: str) -> None:
     options: dict[str, Any] = {"api_base": url, "api_key": "none", "max_tokens": OUTPUT_TOKENS}
-    guard = tg.Guard(database="memory" if books == "memory" else "spend.db")
+    prices = tg.Prices()
+    prices.card(f"openai/{MODEL}")  # Reading price lists is nobody's race, nor is loading LiteLLM: the others did at import.
+    guard = tg.Guard(database="memory" if books == "memory" else "spend.db", prices=prices)
 
     def one(number: int) -> str:
         try:
@@ -35,8 +39,6 @@ def main(url: str, way: str, books: str) -> None:
         async with guard.run("race", budget=tg.Budget(usd=CAP_USD)):
             began_s = perf_counter()
             return await asyncio.gather(*map(aone, range(CALLS))), began_s
-
-    import litellm  # noqa: F401, PLC0415  # loading it is nobody's race
 
     if way == "tasks":
         say(*asyncio.run(tasks()))

@@ -262,3 +262,31 @@ async def test_an_executor_full_of_waiters_does_not_delay_a_settlement(
 
     assert waiting == 64
     assert run.receipt().cost == tg.Money("0.02")
+
+
+def test_a_budget_over_time_without_a_scope_binds_all_the_same(
+    make_guard: MakeGuard, make_server: MakeServer, database: str
+) -> None:
+    server, guard = make_server(), make_guard(database, budget=tg.Budget(calls=1, per="day"))
+
+    with guard.run("agent"):
+        call(guard, server, 1)
+        with pytest.raises(tg.BudgetExceeded) as stop:
+            call(guard, server, 2)
+
+    assert stop.value.scope == "default"
+    assert server.count == 1
+
+
+def test_a_guards_own_budget_per_run_caps_each_root_run_by_itself(
+    make_guard: MakeGuard, make_server: MakeServer
+) -> None:
+    server, guard = make_server(), make_guard(budget=tg.Budget(calls=1))
+
+    for number in range(2):
+        with guard.run("agent"):
+            call(guard, server, number)
+            with pytest.raises(tg.BudgetExceeded), guard.run("below"):
+                call(guard, server, 9)
+
+    assert server.count == 2

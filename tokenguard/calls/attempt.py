@@ -13,8 +13,8 @@ from tokenguard.core.account import accounts_on
 from tokenguard.core.books import CallFacts, Hold, Kind
 from tokenguard.core.budget import Unit
 from tokenguard.core.ports import InputBound, Request
-from tokenguard.core.untrusted import mapping_of
-from tokenguard.errors import Unpriceable
+from tokenguard.core.untrusted import list_of, mapping_of
+from tokenguard.errors import Unpriceable, UnsupportedOption
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,6 +62,7 @@ def prepare(call: Call, target: Target, number: int, parts: Parts) -> Attempt:
     """
     now = parts.clock.now()
     provider, endpoint = parts.backend.identity(target.model, target.options)
+    _check_tools(call, target, provider)
     hold = hold_for(call, target, number, provider, parts, at=now)
     capped_usd = parts.enforce and any(account.unit is Unit.USD for account in hold.accounts)
     card, unpriceable = _card(target, parts, now, capped_usd=capped_usd)
@@ -138,6 +139,18 @@ def _schemas(options: Mapping[str, Any]) -> Any:
         answer = schema() if schema else repr(answer)
     extras = [extra for extra in (options.get("tools"), options.get("functions"), answer) if extra]
     return extras or None
+
+
+def _check_tools(call: Call, target: Target, provider: str) -> None:
+    """A `file_search` of OpenAI's responses API is emulated for other providers, with requests that nobody reserved."""
+    if call.operation != "responses" or provider in ("openai", "azure"):
+        return
+    if any(mapping_of(tool).get("type") == "file_search" for tool in list_of(target.options.get("tools"))):
+        raise UnsupportedOption(
+            f"LiteLLM emulates file_search for {provider!r} with requests of its own, which the guard would not see. "
+            "Search yourself in a @guard.tool, or call an OpenAI model.",
+            option="tools",
+        )
 
 
 def hold_for(

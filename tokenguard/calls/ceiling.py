@@ -126,9 +126,7 @@ def _worst(
 def _part_kinds(call: Call) -> set[str]:
     """Types of the content parts of a prompt: `text`, `image_url`, `input_audio` …"""
     carriers = call.messages if call.operation == "chat" else list_of(call.content)
-    return {
-        str(mapping_of(part).get("type")) for one in carriers for part in list_of(mapping_of(one).get("content"))
-    }
+    return {str(mapping_of(part).get("type")) for one in carriers for part in list_of(mapping_of(one).get("content"))}
 
 
 def _seen(bound: InputBound | None, window: int | None) -> InputBound:

@@ -15,7 +15,7 @@ from tokenguard.calls.drive import adrive, drive
 from tokenguard.calls.effects import Book, Flow, ask
 from tokenguard.calls.guards import check_tree
 from tokenguard.calls.iterate import AsyncStream, Stream
-from tokenguard.calls.scope import Frame, Node, current, enter, entered, leave, scopes_for
+from tokenguard.calls.scope import Frame, Node, enter, entered, leave, scopes_for
 from tokenguard.calls.settlement import close_scope, spent
 from tokenguard.core import events
 from tokenguard.core.account import accounts_on
@@ -31,9 +31,11 @@ if TYPE_CHECKING:
     from datetime import datetime
     from types import TracebackType
 
+    from tokenguard.calls.home import Home
     from tokenguard.calls.parts import LateParts, Parts
     from tokenguard.core.account import Scope
     from tokenguard.core.ports import Ledger
+    from tokenguard.core.verdict import Short
 
 __all__ = ["Run"]
 
@@ -44,7 +46,7 @@ class Run:
     def __init__(
         self,
         parts: LateParts,
-        base: Callable[[], Frame],
+        home: Home,
         *,
         kind: Kind,
         name: str,
@@ -58,7 +60,7 @@ class Run:
 
         Args:
             parts: The guard's.
-            base: The frame to stand on where the context has none of this guard.
+            home: Where the run stands if the context has no frame of its guard.
             kind: Run, agent or step.
             name: For people; at most 200 printable characters.
             budgets: `per="run"` caps this one entry; other periods cap the name over time.
@@ -68,7 +70,7 @@ class Run:
             token: Makes the token that names this run for other processes.
         """
         self._late = parts
-        self._base = base
+        self._home = home
         self._kind = kind
         self._name = _checked_name(name)
         self._budgets = budgets
@@ -148,7 +150,9 @@ class Run:
         """Check the tree's shape, write the node, charge the step. The context is the caller's to enter."""
         if self._node is not None:
             raise SetupError(f"run {self._name!r} was used before; make a new one for each entry.")
-        base = current(self._parts.owner_key) or self._base()
+        base = self._home.frame()
+        if base.node is None and self._kind is not Kind.STEP and self._home.run_budget is not None:
+            self._budgets = (*self._budgets, self._home.run_budget)
         self._node = node = self._new_node(base.node)
         own = scopes_for(self._kind, self.id, self._name, base.scope, self._budgets)
         self._frame = Frame(self._parts.owner_key, entered(), node, base.scope, (*base.scopes, *own))
@@ -160,13 +164,17 @@ class Run:
                     yield from ask(Book(partial(_declare, scope, now)))
             entry = self._entry(node)
             verdict = yield from ask(Book(lambda ledger: ledger.enter(entry)))
-            if verdict is not None and self._parts.enforce:
-                if isinstance(verdict, Closure):
-                    raise error_from(verdict)
-                yield from spent(verdict, base.node, self._parts)
+            if verdict is not None:
+                yield from self._refused(verdict, base.node)
         except BaseException:
             self._count_out()
             raise
+
+    def _refused(self, verdict: Short | Closure, parent: Node | None) -> Flow[None]:
+        """Raise what keeps this entry from beginning."""
+        if isinstance(verdict, Closure):
+            raise error_from(verdict)
+        yield from spent(verdict, parent, self._parts)
 
     def end(self, error: BaseException | None) -> Flow[None]:
         """Write how it ended."""
@@ -191,20 +199,23 @@ class Run:
         )
 
     def _entry(self, node: Node) -> Entry:
-        now = self._parts.clock.now()
-        step_accounts = tuple(account for account in accounts_on(self.frame.scopes, now) if account.unit is Unit.STEPS)
+        now, frame = self._parts.clock.now(), self.frame
+        # Only a step takes something from accounts: one step.
+        paying = frame.scopes if self._kind is Kind.STEP else ()
         return Entry(
             id=self.id,
             kind=self._kind,
             name=self._name,
             root_id=node.root_id,
             parent_id=node.parent.id if node.parent else None,
-            scope=self.frame.scope,
+            scope=frame.scope,
             at=now,
             owner=self._parts.owner,
             labels=node.labels,
             path=node.run_ids,
-            accounts=step_accounts if self._kind is Kind.STEP else (),
+            accounts=tuple(account for account in accounts_on(paying, now) if account.unit is Unit.STEPS),
+            scope_keys=tuple(scope.key for scope in paying),
+            enforce=self._parts.enforce,
         )
 
     def _count_in(self, parent: Node | None) -> Flow[None]:
@@ -270,8 +281,7 @@ def _checked_name(name: object) -> str:
 
 
 def _checked_labels(labels: Mapping[str, str] | None) -> dict[str, str]:
-    found = dict(labels or {})
-    for key, value in found.items():
-        if not (isinstance(key, str) and isinstance(value, str)):  # pyright: ignore[reportUnnecessaryIsInstance]  # users' own values
-            raise SetupError(f"labels={labels!r}: names and values are text, as in labels={{'team': 'search'}}.")
+    found: dict[Any, Any] = dict(labels or {})  # Typed as text, but users bring numbers.
+    if any(not isinstance(text, str) for pair in found.items() for text in pair):
+        raise SetupError(f"labels={labels!r}: names and values are text, as in labels={{'team': 'search'}}.")
     return found

@@ -142,7 +142,8 @@ class Tap:
     def broken(self, error: BaseException) -> Flow[None]:
         """Book a stream that the network or the provider cut."""
         failure = self.parts.backend.failure(error)
-        if not failure.billed and not self._texts:
+        # Errors inside a stream carry no real status: once anything came, only the provider knows what it bills.
+        if not failure.billed and self.sent.first_s is None:
             yield from settled(self.sent, rejected(self.sent, failure, self.parts), self.parts)
             return
         yield from kept(self.sent, unresolved(self.sent, failure, self.parts), self.parts)

@@ -78,7 +78,11 @@ class Entry:
     path: tuple[str, ...] = ()
     """Ids of all runs from the root to this one, this one included: a closure of any closes it."""
     accounts: tuple[Account, ...] = ()
-    """Accounts to charge one step to; empty for runs and agents, which are not steps."""
+    """Accounts in steps to charge one to; empty for runs and agents, which are not steps."""
+    scope_keys: tuple[str, ...] = ()
+    """All scope keys on the path, so that step budgets set elsewhere bind too; empty for runs and agents."""
+    enforce: bool = True
+    """False in observe mode: the node is written and its step charged whatever the books say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,7 +170,7 @@ def _render(root: Receipt, *, siblings: int = 12, depth: int = 24) -> Iterator[s
 
 def _rest(receipts: tuple[Receipt, ...], word: str) -> str:
     cost = Money.from_pico(sum(one.cost.pico for one in receipts))
-    return f"… {len(receipts)} {word}  {cost}  {sum(one.calls for one in receipts):,} calls"
+    return f"… {len(receipts)} {word}  {cost}  {_count(sum(one.calls for one in receipts), 'call')}"
 
 
 def _line(receipt: Receipt) -> str:
@@ -182,11 +182,16 @@ def _line(receipt: Receipt) -> str:
         marks.append(str(receipt.node.outcome))
     tail = f"  ({', '.join(marks)})" if marks else ""
     name = _plain(receipt.node.name)
-    return f"{receipt.node.kind} {name}  {receipt.cost}  {receipt.calls:,} calls  {receipt.tokens:,} tokens{tail}"
+    counts = f"{_count(receipt.calls, 'call')}  {_count(receipt.tokens, 'token')}"
+    return f"{receipt.node.kind} {name}  {receipt.cost}  {counts}{tail}"
 
 
 def _marks(receipt: Receipt) -> list[tuple[Money, str]]:
     return [(receipt.held, "held"), (receipt.estimated, "estimated"), (receipt.assumed, "assumed")]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _plain(name: str) -> str:

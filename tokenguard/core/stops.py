@@ -58,7 +58,9 @@ def stop_of(short: Short) -> BudgetExceeded:
 
 def amount_text(unit: Unit, amount: int) -> str:
     """An amount for a reader: `$1.98`, `1,200 tokens`, `3 calls`."""
-    return dollars(amount) if unit is Unit.USD else f"{amount:,} {unit}"
+    if unit is Unit.USD:
+        return dollars(amount)
+    return f"{amount:,} {unit.removesuffix('s') if amount == 1 else unit}"
 
 
 def closes_run(account: Account) -> str | None:

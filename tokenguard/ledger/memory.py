@@ -22,7 +22,7 @@ from tokenguard.core.clock import Clock
 from tokenguard.core.ids import Ids
 from tokenguard.core.verdict import AccountState, Ask, Grant, Short, judge
 from tokenguard.errors import LedgerConflict
-from tokenguard.ledger.accounts import BudgetState, Opening, check_top_up, spoken
+from tokenguard.ledger.accounts import BudgetState, check_top_up, spoken
 from tokenguard.ledger.memory_caps import Balance, Caps
 from tokenguard.ledger.outcomes import (
     assumed,
@@ -103,14 +103,15 @@ class MemoryLedger:
             if entry.id in self._nodes:
                 return None
             closure = self._closure_on(entry.path)
-            if closure is not None:
+            if closure is not None and entry.enforce:
                 return closure
-            balances = tuple(self._caps.balance(Opening(one, one.cap)) for one in entry.accounts)
+            path = self._caps.path(entry.accounts, entry.scope_keys, entry.at)
+            balances = [one for one in path if one.account.unit is Unit.STEPS]
             verdict = judge(Ask(calls=0, steps=1), [one.state() for one in balances])
-            if isinstance(verdict, Short):
+            if isinstance(verdict, Short) and entry.enforce:
                 return verdict
             for balance in balances:
-                balance.settled += verdict.amounts.of(balance.account.unit)
+                balance.settled += 1
             self._nodes.add(Node.of(entry))
             return None
 
@@ -135,7 +136,7 @@ class MemoryLedger:
             closure = self._closure_on(hold.run_ids)
             if closure is not None and hold.enforce:
                 return closure
-            balances = self._caps.path(hold)
+            balances = self._caps.path(hold.accounts, hold.scope_keys, hold.at)
             states = tuple([one.state() for one in balances])
             full = ask.output_max
             verdict = judge(ask, states) if hold.enforce else Grant(ask.amounts(full), full, states)
@@ -190,7 +191,7 @@ class MemoryLedger:
                 raise LedgerConflict(
                     f"attempt {hold.id} is held: settle it instead of charging it.", attempt_id=hold.id
                 )
-            balances = self._caps.path(hold)
+            balances = self._caps.path(hold.accounts, hold.scope_keys, hold.at)
             for balance in balances:
                 balance.settled += booking.amounts.of(balance.account.unit)
             self._totals.add(hold.facts, booking, booking.amounts.tokens)

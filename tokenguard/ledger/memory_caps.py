@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
 from tokenguard.core.account import Account, Scope, account_id
-from tokenguard.core.books import Hold
 from tokenguard.core.budget import Unit
 from tokenguard.core.verdict import AccountState
 from tokenguard.ledger.accounts import (
@@ -54,10 +54,10 @@ class Caps:
     def __len__(self) -> int:
         return len(self._balances)
 
-    def path(self, hold: Hold) -> tuple[Balance, ...]:
-        """Balances of every account the hold must fit, outermost scope first."""
-        stored = [one for key in hold.scope_keys if key in self._budgets for one in self._budgets[key].values()]
-        openings = openings_for(hold.accounts, hold.scope_keys, stored, hold.at, self._windows)
+    def path(self, accounts: Sequence[Account], scope_keys: Sequence[str], at: datetime) -> tuple[Balance, ...]:
+        """Balances of every account that must be fit at `at`, outermost scope first."""
+        stored = [one for key in scope_keys if key in self._budgets for one in self._budgets[key].values()]
+        openings = openings_for(accounts, scope_keys, stored, at, self._windows)
         return tuple([self.balance(opening) for opening in openings])
 
     def balance(self, opening: Opening) -> Balance:

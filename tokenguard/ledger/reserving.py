@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 import sqlalchemy as sa
 
+from tokenguard.core.account import Account
 from tokenguard.core.books import Closure, Entry, Hold
+from tokenguard.core.budget import Unit
 from tokenguard.core.verdict import AccountState, Ask, Grant, Short, judge
 from tokenguard.errors import LedgerInvariant
 from tokenguard.ledger import schema
@@ -18,7 +21,11 @@ from tokenguard.ledger.postings import lock, move, open_balances, write_transfer
 from tokenguard.ledger.rows import budget_of, granted_of, hold_row, node_row
 from tokenguard.ledger.statements import Tx
 
-__all__ = ["LeaseOver", "enter", "leave", "path_of", "reserve"]
+__all__ = ["ONE_STEP", "STEP", "LeaseOver", "enter", "leave", "path_of", "reserve"]
+
+
+ONE_STEP: Final = Ask(calls=0, steps=1)
+STEP: Final = ONE_STEP.amounts(0)
 
 
 class LeaseOver(Exception):  # noqa: N818  # a signal between two transactions, not an error
@@ -42,7 +49,7 @@ def reserve(tx: Tx, hold: Hold, ask: Ask, windows: Windows, *, swept: bool) -> G
         raise LeaseOver
     if shut and hold.enforce:
         return standing_on(tx, hold.run_ids)[0]
-    states = open_balances(tx, path_of(tx, hold, windows))
+    states = open_balances(tx, path_of(tx, hold.accounts, hold.scope_keys, hold.at, windows))
     full = ask.output_max
     verdict = judge(ask, states) if hold.enforce else Grant(ask.amounts(full), full, states)
     if isinstance(verdict, Short):
@@ -53,23 +60,23 @@ def reserve(tx: Tx, hold: Hold, ask: Ask, windows: Windows, *, swept: bool) -> G
     return verdict
 
 
-def enter(tx: Tx, entry: Entry) -> Short | Closure | None:
+def enter(tx: Tx, entry: Entry, windows: Windows) -> Short | Closure | None:
     """See `core.ports.Ledger.enter`."""
     params = {"id": entry.id, **_numbered("run", entry.path)}
     known, shut = tx.rows(tx.statements.entering(len(entry.path)), params)[0]
     if known:
         return None
-    if shut:
+    if shut and entry.enforce:
         return standing_on(tx, entry.path)[0]
-    if entry.accounts:
-        states = open_balances(tx, tuple(Opening(one, one.cap) for one in entry.accounts))
-        verdict = judge(Ask(calls=0, steps=1), states)
-        if isinstance(verdict, Short):
+    path = path_of(tx, entry.accounts, entry.scope_keys, entry.at, windows)
+    steps = tuple(one for one in path if one.account.unit is Unit.STEPS)
+    if steps:
+        states = open_balances(tx, steps)
+        verdict = judge(ONE_STEP, states)
+        if isinstance(verdict, Short) and entry.enforce:
             return verdict
-        move(tx, states, settled=verdict.amounts, live=0)
-        write_transfer(
-            tx, entry.id, states, held_at=entry.at, phase=2, kind="post", at=entry.at, settled=verdict.amounts
-        )
+        move(tx, states, settled=STEP, live=0)
+        write_transfer(tx, entry.id, states, held_at=entry.at, phase=2, kind="post", at=entry.at, settled=STEP)
     tx.run(tx.statements.insert(schema.node), node_row(entry))
     return None
 
@@ -79,13 +86,15 @@ def leave(tx: Tx, node_id: str, outcome: str, at: datetime) -> None:
     tx.run(tx.statements.leaving(), {"node": node_id, "how": outcome, "at": at})
 
 
-def path_of(tx: Tx, hold: Hold, windows: Windows) -> tuple[Opening, ...]:
-    """Every account the hold must fit, stored budgets of its scopes included; outermost scope first."""
+def path_of(
+    tx: Tx, accounts: Sequence[Account], scope_keys: Sequence[str], at: datetime, windows: Windows
+) -> tuple[Opening, ...]:
+    """Every account that must be fit at `at`, stored budgets of the scopes included; outermost scope first."""
     stored: Sequence[StoredBudget] = ()
-    if hold.scope_keys:
-        rows = tx.rows(tx.statements.stored_budgets(len(hold.scope_keys)), _numbered("key", hold.scope_keys))
+    if scope_keys:
+        rows = tx.rows(tx.statements.stored_budgets(len(scope_keys)), _numbered("key", scope_keys))
         stored = [budget_of(row) for row in rows]
-    return openings_for(hold.accounts, hold.scope_keys, stored, hold.at, windows)
+    return openings_for(accounts, scope_keys, stored, at, windows)
 
 
 def _granted_before(tx: Tx, hold_id: str) -> Grant:

@@ -46,7 +46,7 @@ def charge(tx: Tx, hold: Hold, booking: Booking, windows: Windows) -> Settled:
         if tx.select(sa.select(schema.hold.c.id).where(schema.hold.c.id == hold.id)):
             raise LedgerConflict(f"attempt {hold.id} is held: settle it instead of charging it.", attempt_id=hold.id)
         return _settle_again(tx, hold.id, booking)
-    states = open_balances(tx, path_of(tx, hold, windows))
+    states = open_balances(tx, path_of(tx, hold.accounts, hold.scope_keys, hold.at, windows))
     after = move(tx, states, settled=booking.amounts, live=0)
     write_transfer(tx, hold.id, states, held_at=hold.at, phase=2, kind="post", at=booking.at, settled=booking.amounts)
     write_event(tx, _first_event(hold.id, hold.at, hold.facts, booking, booking.amounts.tokens))

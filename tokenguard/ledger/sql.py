@@ -68,7 +68,7 @@ class SqlLedger:
 
     def enter(self, entry: Entry) -> Short | Closure | None:
         """See `core.ports.Ledger.enter`."""
-        return self._database.transact(lambda tx: reserving.enter(tx, entry))
+        return self._database.transact(lambda tx: reserving.enter(tx, entry, self._windows))
 
     def leave(self, node_id: str, *, outcome: str, at: datetime) -> None:
         """See `core.ports.Ledger.leave`."""

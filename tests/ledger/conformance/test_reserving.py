@@ -204,3 +204,27 @@ def test_the_reserve_for_the_last_answer_is_kept_from_others(ledger: Any, desk: 
 
     assert isinstance(ordinary, Short)
     assert isinstance(final, Grant)
+
+
+def test_a_step_is_charged_to_a_budget_that_only_a_person_set(ledger: Any, desk: Any) -> None:
+    ledger.set_cap("scope:acme", Unit.STEPS, "total", "UTC", 1, by="ada", at=desk.hold(desk.scope("run:1")).at)
+
+    verdicts = [ledger.enter(desk.entry(f"step-{n}", "run-1", scope_keys=("scope:acme",))) for n in range(2)]
+
+    assert verdicts[0] is None
+    assert verdicts[1].state.cap == 1
+
+
+def test_observing_enters_a_closed_run_and_charges_above_its_steps(ledger: Any, desk: Any) -> None:
+    accounts = desk.hold(desk.scope("run:run-1", steps=1)).accounts
+    ledger.enter(desk.entry("run-1"))
+    ledger.close_run(desk.closure("run-1"))
+
+    entered = [
+        ledger.enter(desk.entry(f"step-{n}", "run-1", path=("run-1",), accounts=accounts, enforce=False))
+        for n in range(2)
+    ]
+
+    assert entered == [None, None]
+    assert ledger.states(accounts)[0].settled == 2
+    assert [node.id for node in ledger.tree("run-1")] == ["run-1", "step-0", "step-1"]

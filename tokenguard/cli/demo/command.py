@@ -147,8 +147,8 @@ async def _guard(plan: _Plan, backend: Backend) -> Outcome:
             failure = backend.failure(error)
             status = "" if failure.status is None else f", status {failure.status}"
             raise BackendError(
-                f"{plan.model}: the provider answered {failure.error_class}{status}. Try the model with LiteLLM alone to "
-                f"see its words. What was sent is in the ledger ({plan.database}).",
+                f"{plan.model}: the provider answered {failure.error_class}{status}. Ask LiteLLM alone to see its "
+                f"words. What was sent is in the ledger ({plan.database}).",
             ) from error
 
 

@@ -1,0 +1,104 @@
+"""Where a guard's calls stand when no run says otherwise: its own scopes, a parent process's run, or `unattributed`."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tokenguard.calls.scope import Frame, current, entered
+from tokenguard.calls.scoped import path_scopes
+from tokenguard.core import events
+from tokenguard.core.account import Scope
+from tokenguard.core.budget import Budget
+from tokenguard.errors import NoActiveRun, UnattributedSpend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tokenguard.calls.parts import LateParts, Parts
+
+__all__ = ["DEFAULT_SCOPE", "Home"]
+
+DEFAULT_SCOPE: Final = "default"
+"""Owns the budget of a guard that was given one without a scope."""
+
+
+@dataclass(slots=True, eq=False)
+class Home:
+    """The place of one guard. Settled when its parts are assembled."""
+
+    owner: object
+    """The guard."""
+    late: LateParts
+    inherited: Callable[[Frame], Frame]
+    """The run that a parent process handed down, else the given frame."""
+    strict: bool = False
+    run_budget: Budget | None = None
+    """Caps each root run, where the guard's budget is `per="run"`."""
+    base: Frame | None = None
+    unattributed: Scope | None = None
+
+    def settle(
+        self, parts: Parts, *, scope: str, budget: Budget | None, unattributed: Budget | None, strict: bool
+    ) -> None:
+        """Take a place, and store its budgets so that every process under it is bound by them."""
+        self.strict = strict
+        path = scope.strip("/")
+        shared = budget if budget is not None and budget.per != "run" else None
+        self.run_budget = budget if shared is None else None
+        scopes = path_scopes("", path or (DEFAULT_SCOPE if shared else ""), (shared,) if shared else ())
+        outside = f"{path}/unattributed" if path else "unattributed"
+        self.unattributed = Scope(f"scope:{outside}", outside, (unattributed or Budget(usd=1, per="day"),))
+        now = parts.clock.now()
+        for one in (*scopes, self.unattributed):
+            if one.budgets:
+                parts.ledger.declare(one, now)
+        self.base = Frame(self.owner, None, None, path, scopes)
+
+    def frame(self) -> Frame:
+        """Where the caller stands."""
+        frame = current(self.owner)
+        if frame is not None:
+            return frame
+        self.late.get()
+        assert self.base is not None, "settled with the parts"
+        return self.inherited(self.base)
+
+    def paying(self, what: str) -> Frame:
+        """Where a call is booked; outside any run the `unattributed` scope pays, with a warning.
+
+        Raises:
+            NoActiveRun: outside any run, and the guard is strict.
+        """
+        frame = self.frame()
+        if frame.node is not None:
+            return frame
+        if self.strict:
+            raise NoActiveRun(
+                f"{what!r} was called outside any run and strict=True. Call it inside `with guard.run(...)` or an agent, "
+                "and carry the run into threads with guard.bind(fn).",
+                model=what,
+            )
+        outside = self.unattributed
+        assert outside is not None, "settled with the parts"
+        warnings.warn(
+            f"{what!r} was called outside any run; it is booked to {outside.label!r} under a cap of its own. Call it "
+            "inside `with guard.run(...)`, or carry the run into threads with guard.bind(fn).",
+            UnattributedSpend,
+            stacklevel=_outside(),
+        )
+        parts = self.late.get()
+        parts.emit(events.Unattributed(at=parts.clock.now(), run_id=None, scope_key=outside.key, model=what))
+        return Frame(self.owner, entered(), None, outside.label, (*frame.scopes, outside))
+
+
+def _outside() -> int:
+    """How many frames up the first line of the caller's own code is, for warnings that point there."""
+    package, depth = str(Path(__file__).parent.parent), 1
+    here = inspect.currentframe()
+    while here is not None and here.f_code.co_filename.startswith(package):
+        here, depth = here.f_back, depth + 1
+    return depth - 1

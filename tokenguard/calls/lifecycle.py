@@ -1,0 +1,62 @@
+"""What happens to guards when their process ends or forks."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from typing import TYPE_CHECKING, Protocol
+from weakref import WeakSet
+
+from tokenguard.calls.iterate import Stream
+
+if TYPE_CHECKING:
+    from tokenguard.calls.parts import LateParts, Parts
+
+__all__ = ["Closable", "close_parts", "look_after"]
+
+
+class Closable(Protocol):
+    """A guard."""
+
+    @property
+    def late(self) -> LateParts:
+        """Its parts, where they are assembled."""
+        ...
+
+    def close(self) -> None:
+        """Finish and let go."""
+        ...
+
+
+_GUARDS: WeakSet[Closable] = WeakSet()
+
+
+def look_after(guard: Closable) -> None:
+    """Close the guard at interpreter exit and renew it in forked children, for as long as it lives."""
+    _GUARDS.add(guard)
+
+
+def close_parts(parts: Parts) -> None:
+    """Close open streams, finish bookkeeping and let go of the database."""
+    for stream in set(parts.streams):
+        stream.close() if isinstance(stream, Stream) else stream.drop()
+    parts.watch.stop()
+    parts.executor.shutdown(wait=True)
+    parts.ledger.dispose()
+
+
+def _close_all() -> None:
+    for guard in set(_GUARDS):
+        guard.close()
+
+
+def _renew_all() -> None:
+    for guard in set(_GUARDS):
+        parts = guard.late.built
+        if parts is not None:
+            parts.renew_after_fork()
+
+
+atexit.register(_close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_all)
