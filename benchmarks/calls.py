@@ -2,10 +2,11 @@
 
     python benchmarks/calls.py [--pairs 1500] [--write]
 
-Guarded and bare calls take turns, so that a machine that gets slower slows both. The guard has a scope capped by the day, a
-capped run in it, and its loop rules on. Bars: the difference of the medians, and of the 99th percentiles. Without a bar:
-the CPU time of the calling thread, which neighbours on the machine hardly disturb, and the guard's own time (everything that
-passes outside LiteLLM's function).
+Guarded and bare calls take turns, so that a machine that gets slower slows both. The guard has a scope capped by the
+day, a capped run in it, and its loop rules on. Bars: the difference of the medians, and of the 99th percentiles.
+Without a bar: the CPU time of the calling thread, which neighbours on the machine disturb least, and the guard's own
+time (everything that passes outside LiteLLM's function). Last, the same guard without LiteLLM, in a loop of its own and
+again with the processor's caches emptied before each call, as LiteLLM empties them: how much of it is memory.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 import litellm
 from figures import Figures, quantile
-from world import MODEL, PRICES, Server, model_server, question
+from world import MODEL, PRICES, NoModel, Server, model_server, question
 
 import tokenguard as tg
 from tokenguard.backends.litellm import LiteLLMBackend
@@ -181,10 +182,29 @@ def guarded_pair(books: str, server: Server) -> Iterator[Pair]:
             yield Pair(guard, watch, server)
 
 
+def alone(figures: Figures, calls: int) -> None:
+    """CPU time of a guarded call without LiteLLM, with warm and with cold caches."""
+    clutter = [object() for _ in range(400_000)]  # More than the caches hold, as LiteLLM's own objects are.
+    day = tg.Budget(usd=1_000, per="day")
+    with (
+        tg.Guard(database="memory", prices=PRICES, scope="bench", budget=day, backend=NoModel()) as guard,
+        guard.run("alone", budget=tg.Budget(usd=1_000)),
+    ):
+        for caches in ("warm", "cold"):
+            taken: list[float] = []
+            for number in range(calls):
+                if caches == "cold":
+                    sum(map(hash, clutter[::3]))
+                began = thread_time()
+                guard.completion(MODEL, question(f"{caches} {number}"), max_tokens=64)
+                taken.append((thread_time() - began) * 1e3)
+            figures.add(f"guard alone, memory, {caches} caches: p50 CPU time", quantile(taken, 0.5), "ms")
+
+
 def main(pairs: int) -> int:
     figures = Figures("calls", __doc__.partition("\n")[0])
     rounds: dict[str, Callable[[Pair, int], Any]] = {
-        "blocking": lambda pair, count: in_turns(pair, count),
+        "blocking": in_turns,
         "asyncio": lambda pair, count: asyncio.run(in_turns_async(pair, count)),
         f"{FLIGHT} threads": lambda pair, count: flights(pair, max(10, count // 40)),
         f"{FLIGHT} tasks": lambda pair, count: asyncio.run(flights_async(pair, max(10, count // 40))),
@@ -196,6 +216,7 @@ def main(pairs: int) -> int:
                     measured = measure(pair, pairs)
                 show = report if isinstance(measured, Times) else report_flights
                 show(figures, f"{way}, {books}", measured, books)
+    alone(figures, pairs)
     return figures.finish()
 
 

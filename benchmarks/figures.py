@@ -1,7 +1,7 @@
 """What every benchmark of ours ends with: one line per figure, PASS or MISS where it has a bar, and the same as JSON.
 
-`--write` keeps the figures in `benchmarks/results/<name>.json`, with the machine they were measured on: cores, processor
-and Python, no paths and no names.
+`--write` keeps the figures in `benchmarks/results/<name>.json`, with the machine they were measured on: cores,
+processor and Python, no paths and no names.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
-from datetime import date
 from pathlib import Path
 from typing import Any
+
+from tokenguard.core.clock import SystemClock
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -33,7 +34,9 @@ class Figures:
         if note:
             print(note)
 
-    def add(self, what: str, value: float, unit: str, *, at_most: float | None = None, at_least: float | None = None) -> None:
+    def add(
+        self, what: str, value: float, unit: str, *, at_most: float | None = None, at_least: float | None = None
+    ) -> None:
         """One figure; with a bar it passes or misses."""
         row: dict[str, Any] = {"what": what, "value": float(f"{value:.4g}"), "unit": unit}
         word, bar = "    ", ""
@@ -49,7 +52,11 @@ class Figures:
         """Write the figures where `--write` was given; the exit code, 1 below a bar."""
         if "--write" in sys.argv:
             RESULTS.mkdir(exist_ok=True)
-            text = json.dumps({"benchmark": self._name, **machine(), "note": self._note, "figures": self._rows}, indent=2)
+            text = json.dumps(
+                {"benchmark": self._name, **machine(), "note": self._note, "figures": self._rows},
+                indent=2,
+                ensure_ascii=False,
+            )
             (RESULTS / f"{self._name}.json").write_text(text + "\n", encoding="utf-8")
         return int(any(not row.get("passed", True) for row in self._rows))
 
@@ -57,7 +64,7 @@ class Figures:
 def machine() -> dict[str, Any]:
     """The machine, as far as a figure depends on it; `load` is how many other processes wanted to run meanwhile."""
     return {
-        "date": date.today().isoformat(),
+        "date": SystemClock().now().date().isoformat(),
         "cores": os.cpu_count(),
         "processor": _processor(),
         "python": platform.python_version(),

@@ -2,8 +2,8 @@
 
     python benchmarks/imports.py [--write]
 
-Fresh processes in turns: an empty program, and one that imports tokenguard and looks at what most programs use of it. The
-median difference has the bar. The processor time beside it is what neighbours on the machine disturb least.
+Fresh processes in turns: an empty program, and one that imports tokenguard and looks at what most programs use of it.
+The median difference has the bar. The processor time beside it is what neighbours on the machine disturb least.
 """
 
 from __future__ import annotations
@@ -18,7 +18,19 @@ from figures import Figures
 
 MS_MAX = 100.0
 TURNS = 15
-HEAVY = "alembic genai_prices httpx litellm numpy opentelemetry pydantic rich sqlalchemy tiktoken typer".split()
+HEAVY = (
+    "alembic",
+    "genai_prices",
+    "httpx",
+    "litellm",
+    "numpy",
+    "opentelemetry",
+    "pydantic",
+    "rich",
+    "sqlalchemy",
+    "tiktoken",
+    "typer",
+)
 NOTHING = "pass"
 OURS = "import tokenguard; tokenguard.Guard, tokenguard.Budget, tokenguard.BudgetExceeded"
 

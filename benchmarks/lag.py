@@ -2,10 +2,10 @@
 
     python benchmarks/lag.py [--seconds 8] [--write]
 
-A beat every millisecond notes how late it comes. A late beat also stands for the ones that it swallowed, so the figure is
-what an event arriving at any moment would wait. Bar: the 99th percentile behind the guard over a backend that answers at
-once, so that all of the lag is the guard's. Beside it: a loop with nothing else to do, LiteLLM alone with the same
-messages, and the guard over LiteLLM.
+A beat every millisecond notes how late it comes. A late beat also stands for the ones that it swallowed, so the figure
+is what an event arriving at any moment would wait. Bar: the 99th percentile behind the guard over a backend that does
+nothing but wait 20 ms, so that all of the lag is the guard's. Beside it: a loop with nothing else to do, LiteLLM alone
+with the same messages, and the guard over LiteLLM.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ LAG_P99_MS_MAX = 10.0
 BEAT_S = 0.001
 MESSAGE_BYTES = 1_000_000
 AT_ONCE = 4
-WORDS = "the agent reads a file then calls search with path src and finds forty results in a table of numbers".split()
+SENTENCE = "the agent reads a file then calls search with path src and finds forty results in a table of numbers"
+WORDS = SENTENCE.split()
 Call = Callable[[list[dict[str, str]]], Awaitable[Any]]
 
 

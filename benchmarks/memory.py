@@ -1,13 +1,13 @@
-"""A million guarded calls in one process: memory stays flat. Then 100,000 on a SQLite file, and what a call takes of it.
+"""A million guarded calls in one process: memory stays flat. Then 100,000 on a SQLite file, and how large it gets.
 
     python benchmarks/memory.py [--million] [--write]
 
-The backend answers at once, so the guard is all that runs: loop rules on, a new prompt for every call, and every 10,000 calls
-a capped run with a capped agent and five steps in it. Memory is looked at after a tenth of the calls and at the end. Without
-`--million` a fifth of both is run.
+The backend answers at once, so the guard is all that runs: loop rules on, a new prompt for every call, and every 10,000
+calls a capped run with a capped agent and five steps in it. Memory is looked at after a tenth of the calls and at the
+end. Without `--million` a fifth of both is run.
 
-What calls cost is one thing, what runs cost another: books in memory keep sums for every run. So the last figure is what each
-of many short runs (one call each) adds, after as many before it.
+What calls cost is one thing, what runs cost another: books in memory keep sums for every run. So the last figure is
+what each of many short runs (one call each) adds, after twice as many before it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the benchmarks of calls share: a model server in a process of its own, prices, and a backend that answers at once."""
+"""What the benchmarks of calls share: a model server in another process, prices, a backend that answers at once."""
 
 from __future__ import annotations
 

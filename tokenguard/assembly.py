@@ -1,4 +1,4 @@
-"""From settings to ports: the one place that knows every driver. Heavy libraries are loaded here, when they are needed."""
+"""From settings to ports: the one place that knows every driver. Heavy libraries are loaded when they are needed."""
 
 from __future__ import annotations
 

@@ -28,8 +28,8 @@ TokenguardWarning(UserWarning)
 └─ UnattributedSpend                  a call outside any run; it pays from a small budget of its own
 
 A message states the fact, the numbers and the next move, and every number is also a field. The base is `RuntimeError`
-because LangGraph retries a plain `Exception` three times but not a `RuntimeError`; it is never a `BaseException`, so that
-`finally` blocks run: safety comes from the closed scope, not from dodging `except`.
+because LangGraph retries a plain `Exception` three times but not a `RuntimeError`; it is never a `BaseException`, so
+that `finally` blocks run: safety comes from the closed scope, not from dodging `except`.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class SpendStopped(TokenguardError):
     receipt: Any = None
 
     def again(self) -> Self:
-        """Give a fresh instance for the next raise, so that tracebacks of different callers do not grow into each other."""
+        """Give a fresh instance for the next raise, so that the tracebacks of its callers do not grow together."""
         return type(self)(*self.args, **self.facts)
 
 
@@ -306,6 +306,6 @@ def _family(error: BaseException | None, seen: set[int]) -> Iterator[BaseExcepti
         return
     seen.add(id(error))
     yield error
-    members = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    members: tuple[BaseException, ...] = getattr(error, "exceptions", ())
     for relative in (*members, error.__cause__, error.__context__):
         yield from _family(relative, seen)

@@ -28,6 +28,7 @@ from tokenguard.core.books import Kind
 from tokenguard.core.budget import Budget, Limits
 from tokenguard.core.ids import RandomIds
 from tokenguard.core.money import UsdLike
+from tokenguard.core.untrusted import list_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -52,7 +53,8 @@ class Guard:
     """Stands between agent code and its providers: prices every call, holds its worst case, and stops at the caps.
 
     Nothing is opened before the first call or run. Every argument may also come from the environment
-    (`TOKENGUARD_DATABASE`) or from `tokenguard.toml`; what is given here wins. Thread-safe; one per application is usual.
+    (`TOKENGUARD_DATABASE`) or from `tokenguard.toml`; what is given here wins. Thread-safe; one per application is
+    usual.
     """
 
     def __init__(
@@ -110,8 +112,9 @@ class Guard:
         self._hub = Hub()
         self._ids: Ids = ids or RandomIds()
         self._late = LateParts(self._build)
-        self._home = Home(self, self._late, lambda base: self._acts.inherited(base))
+        self._home = Home(self, self._late)
         self._acts = Acts(self._late, self._home.frame, self._ids)
+        self._home.inherited = self._acts.inherited
         self._closed = False
         look_after(self)
 
@@ -182,7 +185,7 @@ class Guard:
         """Decorate a step: it is priced as one line of the receipt and counts one of `Budget(steps=)`."""
         if callable(function):
             return self._stepped(function, _name_of(function), budget)
-        return lambda step: self._stepped(step, function or _name_of(step), budget)
+        return _decorator(lambda step: self._stepped(step, function or _name_of(step), budget))
 
     @overload
     def tool(self, function: F, /) -> F: ...
@@ -199,7 +202,7 @@ class Guard:
         key = False if poll else loop_key
         if callable(function):
             return guarded_tool(function, _name_of(function), key, self._late)
-        return lambda tool: guarded_tool(tool, function or _name_of(tool), key, self._late)
+        return _decorator(lambda tool: guarded_tool(tool, function or _name_of(tool), key, self._late))
 
     def scope(self, path: str, *, budget: Budget | None = None) -> ScopeBlock:
         """A named scope under this guard's own, for `with` and `async with`; its budget holds over restarts."""
@@ -214,7 +217,7 @@ class Guard:
         return self._acts.join(token)
 
     def env(self) -> dict[str, str]:
-        """Variables that let a child process join the current run: `subprocess.run(…, env={**os.environ, **guard.env()})`."""
+        """Variables that let a child process join the current run: `run(…, env={**os.environ, **guard.env()})`."""
         return self._acts.env(self._home.frame())
 
     def bind(self, function: F) -> F:
@@ -269,7 +272,7 @@ class Guard:
         return self._acts.charge(what, self._home.paying(what), usd=usd, up_to=up_to)
 
     def on(self, kind: type[E], listener: Callable[[E], object]) -> Callable[[], None]:
-        """Listen to facts, such as `tokenguard.events.Stopped`; the answer ends it. Listeners cannot change a verdict."""
+        """Listen to facts, such as `tg.events.Stopped`; the answer ends it. Listeners cannot change a verdict."""
         return self._hub.on(kind, listener)
 
     def close(self) -> None:
@@ -296,18 +299,18 @@ class Guard:
 
     def _call(self, operation: str, model: str, content: Any, options: Mapping[str, Any]) -> Any:
         parts = self._late.get()
-        call = self._parse(operation, model, content, options, parts, threading.get_ident())
+        call = self._parse(operation, model, content, options, parts=parts, opened_by=threading.get_ident())
         reply = drive(guarded(call, parts), parts)
         return Stream(reply, parts) if isinstance(reply, Opened) else reply
 
     async def _acall(self, operation: str, model: str, content: Any, options: Mapping[str, Any]) -> Any:
         parts = await self._late.aget()
-        call = self._parse(operation, model, content, options, parts, asyncio.current_task())
+        call = self._parse(operation, model, content, options, parts=parts, opened_by=asyncio.current_task())
         reply = await adrive(guarded(call, parts), parts, heavy=parts.counter.is_heavy(call.content))
         return AsyncStream(reply, parts) if isinstance(reply, Opened) else reply
 
     def _parse(
-        self, operation: str, model: str, content: Any, options: Mapping[str, Any], parts: Parts, opened_by: object
+        self, operation: str, model: str, content: Any, options: Mapping[str, Any], *, parts: Parts, opened_by: object
     ) -> Call:
         targets, retries, timeout_s = parse_call(operation, model, content, options, refused=parts.refused)
         frame = self._home.paying(model)
@@ -315,7 +318,7 @@ class Guard:
             id=parts.ids.new(),
             operation=operation,
             # A snapshot: the caller may append to the list while the call is under way.
-            content=list(content) if isinstance(content, list | tuple) else content,
+            content=list(list_of(content)) or content,
             targets=targets,
             retries=retries,
             timeout_s=timeout_s,
@@ -359,6 +362,11 @@ class Guard:
             strict=settings.strict,
         )
         return parts
+
+
+def _decorator(wrap: Callable[[Callable[..., Any]], Any]) -> Callable[[Any], Any]:
+    """A decorator whose exact type is in its overloads."""
+    return wrap
 
 
 def _name_of(function: Callable[..., Any]) -> str:

@@ -1,4 +1,4 @@
-"""LiteLLM BudgetManager, as docs.litellm.ai/docs/budget_manager shows it: ask, call, update; here from fifty threads."""
+"""LiteLLM BudgetManager, as docs.litellm.ai/docs/budget_manager shows it: ask, call, update; from fifty threads."""
 
 from __future__ import annotations
 

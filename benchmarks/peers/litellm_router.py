@@ -24,9 +24,7 @@ async def race(url: str) -> None:
 
     async def one(number: int) -> str:
         try:
-            await router.acompletion(
-                MODEL, [{"role": "user", "content": prompt(number)}], max_tokens=OUTPUT_TOKENS
-            )
+            await router.acompletion(MODEL, [{"role": "user", "content": prompt(number)}], max_tokens=OUTPUT_TOKENS)
         except Exception as refusal:
             return type(refusal).__name__
         return "ok"

@@ -8,9 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import Any
 
-from said import CALLS, CAP_USD, MODEL, OUTPUT_TOKENS, prompt, say
-
 import litellm  # noqa: F401  # loaded before the race
+from said import CALLS, CAP_USD, MODEL, OUTPUT_TOKENS, prompt, say
 
 import tokenguard as tg
 
@@ -18,7 +17,8 @@ import tokenguard as tg
 def main(url: str, way: str, books: str) -> None:
     options: dict[str, Any] = {"api_base": url, "api_key": "none", "max_tokens": OUTPUT_TOKENS}
     prices = tg.Prices()
-    prices.card(f"openai/{MODEL}")  # Reading price lists is nobody's race, nor is loading LiteLLM: the others did at import.
+    # Reading price lists is nobody's race, nor is loading LiteLLM: the others did both at import.
+    prices.card(f"openai/{MODEL}")
     guard = tg.Guard(database="memory" if books == "memory" else "spend.db", prices=prices)
 
     def one(number: int) -> str:

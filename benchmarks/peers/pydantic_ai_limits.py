@@ -1,4 +1,4 @@
-"""pydantic-ai: `UsageLimits(cost_limit=)` with one `RunUsage` shared by all runs, as its page on multi-agent usage shows."""
+"""pydantic-ai: `UsageLimits(cost_limit=)` with one `RunUsage` shared by all runs, as its multi-agent page shows."""
 
 from __future__ import annotations
 

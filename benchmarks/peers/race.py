@@ -2,9 +2,9 @@
 
     make bench-peers
 
-Every peer runs in a process of its own, used as its documentation says, against the same model server: real HTTP, 50 ms a
-call, a bill of exactly $0.01 (gpt-4o: 4 tokens in, 999 out). The server's count of requests is the judge, not what a peer
-says about itself. A hard cap lets ten arrive. Exit 1 where one of ours lets more through.
+Every peer runs in a process of its own, used as its documentation says, against the same model server: real HTTP, 50 ms
+a call, a bill of exactly $0.01 (gpt-4o: 4 tokens in, 999 out). The server's count of requests is the judge, not what a
+peer says about itself. A hard cap lets ten arrive. Exit 1 where one of ours lets more or fewer through.
 """
 
 from __future__ import annotations

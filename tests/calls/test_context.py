@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 import os
 import threading
-import time
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -58,7 +57,7 @@ def test_unattributed_spend_has_a_cap_of_its_own(make_guard: MakeGuard, make_ser
 def test_strict_refuses_a_call_outside_any_run(make_guard: MakeGuard, make_server: MakeServer) -> None:
     server, guard = make_server(), make_guard(strict=True)
 
-    with pytest.raises(tg.NoActiveRun, match="guard.bind"):
+    with pytest.raises(tg.NoActiveRun, match=r"guard\.bind"):
         call(guard, server)
 
     assert server.count == 0
@@ -112,9 +111,7 @@ def test_a_decorated_generator_does_not_leak_its_scope_between_yields(
             yield number
 
     with guard.run("consumer") as run:
-        outside = []
-        for _ in produce():
-            outside.append(current(guard))
+        outside = [current(guard) for _ in produce()]
         call(guard, server, 9)
 
     child = run.receipt().children[0]
@@ -185,7 +182,9 @@ def test_frames_of_two_guards_do_not_mix(make_guard: MakeGuard, make_server: Mak
     assert first.receipt().cost == second.receipt().cost == tg.Money("0.01")
 
 
-def test_named_scopes_pay_too_and_hold_over_guards(make_guard: MakeGuard, make_server: MakeServer, tmp_path: Any) -> None:
+def test_named_scopes_pay_too_and_hold_over_guards(
+    make_guard: MakeGuard, make_server: MakeServer, tmp_path: Any
+) -> None:
     server = make_server()
     database = str(tmp_path / "spend.db")
     first, second = make_guard(database, scope="acme"), make_guard(database, scope="acme")
@@ -221,9 +220,7 @@ def test_a_budget_set_on_a_parent_scope_binds_processes_that_never_declared_it(
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_child_books_under_its_own_name(
-    make_guard: MakeGuard, make_server: MakeServer, tmp_path: Any
-) -> None:
+def test_a_forked_child_books_under_its_own_name(make_guard: MakeGuard, make_server: MakeServer, tmp_path: Any) -> None:
     server, guard = make_server(), make_guard(str(tmp_path / "spend.db"))
 
     with guard.run("parent") as run:
@@ -249,9 +246,7 @@ async def test_an_executor_full_of_waiters_does_not_delay_a_settlement(
     loop, blocked = asyncio.get_running_loop(), threading.Event()
 
     async with guard.run("agent", budget=tg.Budget(usd="0.02")) as run:
-        calls = [
-            asyncio.create_task(guard.acompletion(PENNY, ask(n), max_tokens=400, **at(server))) for n in range(2)
-        ]
+        calls = [asyncio.create_task(guard.acompletion(PENNY, ask(n), max_tokens=400, **at(server))) for n in range(2)]
         while server.count < 2:
             await asyncio.sleep(0.01)
         waiters = [loop.run_in_executor(None, blocked.wait, 30) for _ in range(64)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
@@ -176,20 +177,27 @@ def test_observing_says_that_money_flows_too_fast_and_sends() -> None:
     assert run.receipt().stopped is None
 
 
-def test_live_children_are_limited_and_children_that_ended_are_not_counted() -> None:
-    with cents() as guard, guard.run("root", limits=tg.Limits(children=2)) as run:
-        for number in range(5):
-            with guard.run(f"one after the other {number}"):
-                pass
-        with ExitStack() as open_runs, pytest.raises(tg.FanOutExceeded) as stop:
-            root = run.frame
-            for number in range(3):
-                child = guard.run(f"together {number}")
-                open_runs.enter_context(guard.bind(child.__enter__)())
-                open_runs.callback(child.__exit__, None, None, None)
-                assert root is run.frame
+async def test_live_children_are_limited_and_children_that_ended_are_not_counted() -> None:
+    release = asyncio.Event()
 
-    assert stop.value.kind in ("children", "depth")
+    with cents() as guard:
+
+        async def child(number: int) -> None:
+            async with guard.run(f"together {number}"):
+                await release.wait()
+
+        async with guard.run("root", limits=tg.Limits(children=2)):
+            for number in range(5):
+                async with guard.run(f"one after the other {number}"):
+                    pass
+            children = [asyncio.create_task(child(number)) for number in range(3)]
+            await asyncio.wait(children, return_when=asyncio.FIRST_COMPLETED)
+            release.set()
+            ends = await asyncio.gather(*children, return_exceptions=True)
+
+    assert ends[:2] == [None, None]
+    assert isinstance(ends[2], tg.FanOutExceeded)
+    assert (ends[2].kind, ends[2].count, ends[2].limit) == ("children", 3, 2)
 
 
 def test_descendants_are_limited_at_any_depth() -> None:

@@ -1,4 +1,4 @@
-"""Observe mode: nothing that is sent changes but the asking for stream usage; nothing is refused; the books are true."""
+"""Observe mode: what is sent changes by nothing but stream usage, nothing is refused, and the books are true."""
 
 from __future__ import annotations
 

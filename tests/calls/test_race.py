@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support import NANO, PENNY, PRICES, WIDE, MakeGuard, MakeServer, ask, at
+from support import PENNY, PRICES, WIDE, MakeGuard, MakeServer, ask, at
 
 import tokenguard as tg
 from tokenguard.testing.model_server import Reply
@@ -71,7 +71,9 @@ async def test_waiting_calls_use_what_cheaper_ones_leave(make_guard: MakeGuard, 
     async with guard.run("race", budget=tg.Budget(usd="0.10")) as run:
         outcomes = await asyncio.gather(*(_atry(guard, n, max_tokens=CENT, **at(server)) for n in range(50)))
 
-    assert server.count == 16  # 16 × $0.006 = $0.096; the seventeenth's 256-token floor is above the $0.004 that is left
+    assert (
+        server.count == 16
+    )  # 16 × $0.006 = $0.096; the seventeenth's 256-token floor is above the $0.004 that is left
     assert outcomes.count("ok") == 16
     assert run.receipt().cost == tg.Money("0.096")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from support import NANO, PENNY, PRICES, WIDE, MakeGuard, MakeServer, ask, at
+from support import NANO, PENNY, MakeGuard, MakeServer, ask, at
 
 import tokenguard as tg
 from tokenguard.testing.model_server import Reply

@@ -261,7 +261,7 @@ def test_an_endless_stream_that_ignores_its_maximum_is_closed(make_guard: MakeGu
 @pytest.mark.parametrize("include_usage", [None, True])
 @pytest.mark.parametrize("answers", [1, 2])
 def test_chunk_sequences_equal_bare_litellms(
-    make_guard: MakeGuard, make_server: MakeServer, include_usage: bool | None, answers: int
+    make_guard: MakeGuard, make_server: MakeServer, include_usage: object, answers: int
 ) -> None:
     server, guard = make_server(Reply(text="one two three four", prompt_tokens=7)), make_guard()
     options: dict[str, Any] = {"stream": True, "n": answers, **at(server)}
@@ -277,7 +277,7 @@ def test_chunk_sequences_equal_bare_litellms(
 
 @pytest.mark.parametrize("include_usage", [None, True])
 async def test_async_chunk_sequences_equal_bare_litellms(
-    make_guard: MakeGuard, make_server: MakeServer, include_usage: bool | None
+    make_guard: MakeGuard, make_server: MakeServer, include_usage: object
 ) -> None:
     server, guard = make_server(Reply(text="one two three four", prompt_tokens=7)), make_guard()
     options: dict[str, Any] = {"stream": True, **at(server)}
@@ -296,9 +296,7 @@ def _shape(chunk: Any) -> dict[str, Any]:
     return {key: value for key, value in chunk.model_dump().items() if key not in ("id", "created")}
 
 
-def test_a_waiter_that_holds_the_room_itself_is_refused_at_once(
-    make_guard: MakeGuard, make_server: MakeServer
-) -> None:
+def test_a_waiter_that_holds_the_room_itself_is_refused_at_once(make_guard: MakeGuard, make_server: MakeServer) -> None:
     server, guard = make_server(Reply(completion_tokens=400, pace_s=0.005)), make_guard()
 
     with guard.run("agent", budget=tg.Budget(usd="0.01")):

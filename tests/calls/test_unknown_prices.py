@@ -117,8 +117,16 @@ def test_another_model_that_answers_is_priced_as_what_it_says_it_is(
 def test_a_bill_above_the_ceiling_is_booked_in_full_and_closes_a_cap_that_it_passes(
     make_guard: MakeGuard, make_server: MakeServer
 ) -> None:
-    server, guard = make_server(Reply(prompt_tokens=10, completion_tokens=4_000, usage={
-        "prompt_tokens": 10, "completion_tokens": 400_000, "total_tokens": 400_010})), make_guard()
+    server, guard = (
+        make_server(
+            Reply(
+                prompt_tokens=10,
+                completion_tokens=4_000,
+                usage={"prompt_tokens": 10, "completion_tokens": 400_000, "total_tokens": 400_010},
+            )
+        ),
+        make_guard(),
+    )
     overruns: list[tg.events.Overrun] = []
     guard.on(tg.events.Overrun, overruns.append)
 

@@ -64,7 +64,7 @@ def test_every_class_of_stop_is_tried() -> None:
     assert {type(stop) for stop in STOPS} == every
 
 
-@pytest.mark.parametrize("stop", STOPS, ids=lambda stop: f"{stop.code}-{stop.facts.get('unit', stop.facts.get('kind', ''))}")
+@pytest.mark.parametrize("stop", STOPS, ids=lambda stop: stop.code)
 def test_a_stop_comes_back_from_the_ledger_as_it_was_raised(stop: SpendStopped) -> None:
     closure = closure_of(stop, run_id="r1", at=NOON, by="owner")
 

@@ -77,6 +77,7 @@ def prepare(call: Call, target: Target, number: int, parts: Parts) -> Attempt:
         capped_usd=capped_usd,
         step=step,
         priced=card is not None or parts.prices.observe_unknown,
+        enforce=parts.enforce,
     )
     return Attempt(call, target, hold, bounds, card, unpriceable, endpoint, extras)
 
@@ -195,7 +196,7 @@ def _prompt_id(call: Call) -> str | None:
     if call.operation == "responses":
         fixed = call.targets[0].options.get("instructions")
     else:
-        first = mapping_of(call.messages[0]) if call.messages else {}
+        first = mapping_of(call.messages[0] if call.messages else None)
         fixed = first.get("content") if first.get("role") in ("system", "developer") else None
     return _digest(fixed) if isinstance(fixed, str) else None
 

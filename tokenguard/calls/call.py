@@ -117,13 +117,14 @@ def parse_call(
     return tuple(targets), _retries(options), _timeout_s(options.get("timeout"))
 
 
-def _check_content(operation: str, content: Any) -> None:
+def _check_content(operation: str, content: object) -> None:
     """The prompt has the shape its operation sends."""
     if operation != "chat":
         return
     if not isinstance(content, Sequence) or isinstance(content, str | bytes) or not content:
         raise SetupError(
-            f"messages is a {type(content).__name__}{'' if content else ' (empty)'}; give a list of at least one message, "
+            f"messages is a {content.__class__.__name__}{' (empty)' if content == [] else ''}; give a list of at least one "
+            "message, "
             'as in [{"role": "user", "content": "…"}].'
         )
 

@@ -45,6 +45,7 @@ def bounds_of(
     capped_usd: bool,
     step: bool,
     priced: bool,
+    enforce: bool,
 ) -> Bounds:
     """Bound one attempt.
 
@@ -56,6 +57,7 @@ def bounds_of(
         capped_usd: Whether a usd cap applies, so that every bucket the call may fill needs a price.
         step: Whether the call is a step of its own.
         priced: False: the call fits no account in usd.
+        enforce: Whether a prompt that leaves no room for an answer is refused.
 
     Raises:
         Unpriceable: a bucket that this call may fill has no price.
@@ -65,7 +67,9 @@ def bounds_of(
     seen = _seen(bound, window)
     likely = seen.tokens if seen.method != "bytes" else -(-seen.tokens // _LIKELY_BYTES_PER_TOKEN)
     name, given = output_option(call.operation, options)
-    most = _output_max(call, card, given, None if window is None else window - likely)
+    # A prompt that we cannot see may leave any room in its window; and observing refuses nothing.
+    left = None if window is None or bound is None or not enforce else window - likely
+    most = _output_max(call, card, given, left)
     least = min(most, _output_min(options))
     answers = _answers(options)
     fixed_pico, rate_pico = 0, 0
@@ -124,7 +128,7 @@ def _worst(
 
 
 def _part_kinds(call: Call) -> set[str]:
-    """Types of the content parts of a prompt: `text`, `image_url`, `input_audio` …"""
+    """Types of the content parts of a prompt: `text`, `image_url` or `input_audio`."""
     carriers = call.messages if call.operation == "chat" else list_of(call.content)
     return {str(mapping_of(part).get("type")) for one in carriers for part in list_of(mapping_of(one).get("content"))}
 
@@ -149,15 +153,15 @@ def _output_max(call: Call, card: PriceCard | None, given: int | None, left: int
     most = min(limits)
     if most < 1:
         raise CallTooLarge(
-            f"the prompt fills the whole context window: {-(left or 0):,} tokens too many to leave room for an answer. "
+            f"the prompt fills the whole context window of {call.targets[0].model!r}: no room is left for an answer. "
             "Shorten it, or take a model with a larger window.",
-            over_tokens=-(left or 0),
+            context_tokens=card.context_tokens if card else None,
         )
     return most
 
 
 def _output_min(options: Mapping[str, Any]) -> int:
-    """The fewest output tokens worth sending for: a thinking budget comes on top, and a structured answer is never cut."""
+    """The fewest output tokens worth sending for: thinking comes on top, and a structured answer is never cut."""
     if options.get("response_format") or options.get("text_format"):
         given = options.get("max_tokens") or options.get("max_completion_tokens") or options.get("max_output_tokens")
         if type(given) is int:
@@ -215,7 +219,8 @@ def _tool_fees(options: Mapping[str, Any], card: PriceCard, *, capped_usd: bool)
             fees += uses * rate
         elif capped_usd:
             raise Unpriceable(
-                f"hosted tool {kind!r} of {card.model!r} can be used without limit or has no known price, and a usd cap applies. "
+                f"hosted tool {kind!r} of {card.model!r} can be used without limit or has no known price, and a usd "
+                "cap applies. "
                 "Give it max_uses= (Anthropic) or max_tool_calls= (OpenAI responses), or run it outside a usd cap.",
                 model=card.model,
                 bucket=kind,

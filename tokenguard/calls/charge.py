@@ -74,8 +74,9 @@ class Charge:
         if self._sent is None:
             raise SetupError("a charge was ended that never began.")
         ceiling = Money.from_pico(self._sent.grant.amounts.usd_pico)
-        quality = Quality.ASSUMED if self._cost is None else Quality.REPORTED
-        yield from settled(self._sent, _booking(self._cost or ceiling, ceiling, quality, self._parts), self._parts)
+        # Not `or`: a cost of zero is known, and nothing like no answer.
+        cost, quality = (ceiling, Quality.ASSUMED) if self._cost is None else (self._cost, Quality.REPORTED)
+        yield from settled(self._sent, _booking(cost, ceiling, quality, self._parts), self._parts)
 
 
 def charge_attempt(hold: Hold, call: Call, up_to: Money) -> Attempt:

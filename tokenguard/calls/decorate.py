@@ -1,7 +1,7 @@
 """`@guard.agent`, `@guard.step` and `@guard.tool` for functions, coroutines, generators and async generators.
 
-Signatures stay what they are. A generator's scope is entered at each `next` or `send` and left at each `yield`, so that it never
-leaks into the code between.
+Signatures stay what they are. A generator's scope is entered at each `next` or `send` and left at each `yield`, so
+that it never leaks into the code between.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Two drivers for one flow: blocking, and under asyncio. They perform effects and decide nothing.
 
-Under asyncio the ledger runs on the guard's own executor. A cancellation never interrupts bookkeeping: a reservation's outcome
-is awaited and then given back by the flow, a settlement is finished, and the cancellation goes on from there.
+Under asyncio the ledger runs on the guard's own executor. A cancellation never interrupts bookkeeping: a
+reservation's outcome is awaited and then given back by the flow, a settlement is finished, and the cancellation goes
+on from there.
 """
 
 from __future__ import annotations
@@ -187,7 +188,8 @@ def _contained(step: Step, answer: Any) -> Callable[[], Effect[Any]]:
 def detach(flow: Flow[Any], error: BaseException, parts: Parts, *, after: Iterable[Future[Any]] = ()) -> Future[None]:
     """Let the executor finish a flow that nobody waits for any more, beginning with `error`. Only enqueues.
 
-    `after` is executor work that must end first: a reservation that is being written is given back only once it is there.
+    `after` is executor work that must end first: a reservation that is being written is given back only once it is
+    there.
     """
     earlier = tuple(after)
 

@@ -1,7 +1,8 @@
 """The guarded call, as one generator: policy here, I/O in the drivers.
 
-Order: who pays (already in the call) → loop → velocity → price and ceiling → Reserve root → leaf → Send → settle. Verdicts in
-their precedence: revoked > loop > depth > fan-out > velocity > steps > calls > tokens > usd > wall; outermost scope first.
+Order: who pays (already in the call) → loop → velocity → price and ceiling → Reserve root → leaf → Send → settle.
+Verdicts in their precedence: revoked > loop > depth > fan-out > velocity > steps > calls > tokens > usd > wall;
+outermost scope first.
 """
 
 from __future__ import annotations
@@ -241,7 +242,8 @@ def _late(attempt: Attempt, parts: Parts) -> HeadroomBusy:
     """Waited as long as agreed, and no room came."""
     waited_s = min(parts.busy_timeout_s, attempt.call.timeout_s)
     return HeadroomBusy(
-        f"no room for this call within {waited_s:g} s: calls in flight hold what is left of its budgets. Nothing was sent; "
+        f"no room for this call within {waited_s:g} s: calls in flight hold what is left of its budgets. Nothing "
+        "was sent; "
         "try again when they end, raise the budget, or lower max_tokens.",
         scope=attempt.call.scopes[-1].label if attempt.call.scopes else "",
         retry_in_s=_SLOWEST_LOOK_S,

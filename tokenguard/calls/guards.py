@@ -156,7 +156,8 @@ def check_tree(parent: Node | None, kind: Kind, now_s: float) -> SpendStopped | 
         ):
             if limit is not None and count > limit:
                 return FanOutExceeded(
-                    f"{_label(anchor)} would have {count:,} {name.replace('_', ' ')}, its limit is {limit:,}. Raise it with "
+                    f"{_label(anchor)} would have {count:,} {name.replace('_', ' ')}, its limit is {limit:,}. Raise "
+                    "it with "
                     f"Limits({name}=...), then guard.resume({anchor.id!r}, why=...).",
                     **_owner(anchor),
                     kind=name,
@@ -198,8 +199,10 @@ def _loop_found(finding: Finding, node: Node, parts: Parts) -> Flow[None]:
     if finding.fingerprint in node.repeats.forgiven:
         return
     error = LoopDetected(
-        f"run {node.name!r} repeats itself: {finding.subject!r} gave the same for the same {finding.repeats} times in the last "
-        f"{finding.window} rounds ({finding.rule}). Look at what it waits for, then guard.resume({node.id!r}, why=...).",
+        f"run {node.name!r} repeats itself: {finding.subject!r} gave the same for the same {finding.repeats} times "
+        "in the last "
+        f"{finding.window} rounds ({finding.rule}). Look at what it waits for, then guard.resume({node.id!r}, "
+        "why=...).",
         **_owner(node),
         rule=finding.rule,
         repeats=finding.repeats,
@@ -251,7 +254,8 @@ def _velocity(node: Node, parts: Parts) -> VelocityExceeded | None:
 
 def _too_fast(node: Node, kind: str, count: Any, limit: Any) -> VelocityExceeded:
     return VelocityExceeded(
-        f"{_label(node)} spent {count} in the last minute, its limit is {limit} ({kind}). Raise it with Limits({kind}=...), "
+        f"{_label(node)} spent {count} in the last minute, its limit is {limit} ({kind}). Raise it with "
+        f"Limits({kind}=...), "
         f"then guard.resume({node.id!r}, why=...).",
         **_owner(node),
         kind=kind,
@@ -274,7 +278,7 @@ def _forget_old(times_s: Any, now_s: float) -> None:
 
 
 def _fingerprint(value: Any) -> int:
-    """A keyed 64-bit fingerprint of a JSON-like value. Strings keep their hash, so a growing conversation costs its length."""
+    """A keyed 64-bit fingerprint of a JSON-like value. Strings keep their hash, so a long history is cheap."""
     return hash(_frozen(value, 0))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -33,7 +33,7 @@ class Home:
     owner: object
     """The guard."""
     late: LateParts
-    inherited: Callable[[Frame], Frame]
+    inherited: Callable[[Frame], Frame] = field(default=lambda base: base)
     """The run that a parent process handed down, else the given frame."""
     strict: bool = False
     run_budget: Budget | None = None
@@ -78,7 +78,8 @@ class Home:
             return frame
         if self.strict:
             raise NoActiveRun(
-                f"{what!r} was called outside any run and strict=True. Call it inside `with guard.run(...)` or an agent, "
+                f"{what!r} was called outside any run and strict=True. Call it inside `with guard.run(...)` or an "
+                "agent, "
                 "and carry the run into threads with guard.bind(fn).",
                 model=what,
             )

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from tokenguard.core import events
 from tokenguard.core.books import GuardEvent
+from tokenguard.core.events import Event
 from tokenguard.core.money import Money
 
 if TYPE_CHECKING:
-    from tokenguard.core.events import Event
     from tokenguard.core.ids import Ids
     from tokenguard.core.ports import Ledger
 
@@ -19,7 +19,7 @@ __all__ = ["Hub", "recorder"]
 
 E = TypeVar("E", bound=events.Event)
 
-_KINDS: Final = {
+_KINDS: Final[Mapping[type[Event], str]] = {
     events.Stopped: "stopped",
     events.Refused: "refused",
     events.WouldHave: "would_have",
@@ -30,7 +30,7 @@ _KINDS: Final = {
     events.Unattributed: "unattributed",
     events.Fault: "fault",
 }
-"""What becomes a guard event. Settlements have rows of their own; acts of people are written by the ledger that does them."""
+"""What becomes a guard event. Settlements have rows of their own, and the ledger writes down what people do."""
 
 
 class Hub:

@@ -1,7 +1,7 @@
 """Runs across processes: tokens that name a live run, and joining it.
 
-A token is `tg1.<run id>.<expiry>.<HMAC>`, signed with a key in the ledger. It is never a credential: whoever can open the
-ledger may join, and the token only names the place.
+A token is `tg1.<run id>.<expiry>.<HMAC>`, signed with a key in the ledger. It is never a credential: whoever can
+open the ledger may join, and the token only names the place.
 """
 
 from __future__ import annotations

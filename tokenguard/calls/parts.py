@@ -115,7 +115,8 @@ class LateParts:
         """The same without stopping the loop; the backend's library is loaded too."""
         if self._parts is not None and self._warm:
             return self._parts
-        # A thread of its own: the guard's executor does not exist yet, and asyncio's default one may be full of waiters.
+        # A thread of its own: the guard's executor does not exist yet, and asyncio's default one may be full of
+        # waiters.
         with ThreadPoolExecutor(1, thread_name_prefix="tokenguard-start") as starter:
             await asyncio.wrap_future(starter.submit(self._warm_up))
         return self.get()

@@ -1,4 +1,4 @@
-"""Receipts on replies: LiteLLM's reply objects stay what they are and carry the receipt beside their own hidden fields."""
+"""Receipts on replies: LiteLLM's objects stay what they are and carry the receipt beside their own hidden fields."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A run, agent or step as a block: `with` and `async with` on the same object.
 
-It begins in the ledger (so that it exists for other processes and after a crash), lives in the context, and ends in the ledger.
-What it leaves open (streams) is closed and booked at its end.
+It begins in the ledger (so that it exists for other processes and after a crash), lives in the context, and ends in
+the ledger. What it leaves open (streams) is closed and booked at its end.
 """
 
 from __future__ import annotations

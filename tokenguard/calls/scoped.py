@@ -42,14 +42,15 @@ def path_scopes(above: str, path: str, budgets: tuple[Budget, ...]) -> tuple[Sco
 
 
 class ScopeBlock:
-    """`with guard.scope("team/ml", budget=...)`: calls and runs inside also pay from this scope. May be entered again."""
+    """`with guard.scope("team/ml", budget=...)`: what is called inside pays from this scope too. May be reused."""
 
     def __init__(self, late: LateParts, base: Callable[[], Frame], path: str, budget: Budget | None) -> None:
         if not path.strip("/ "):
             raise SetupError(f"scope({path!r}) has no name; give one, as in guard.scope('team/ml').")
         if budget is not None and budget.per == "run":
             raise SetupError(
-                "a scope outlives its runs, so its budget needs a period: Budget(..., per='day'), or per='total' for good."
+                "a scope outlives its runs, so its budget needs a period: Budget(..., per='day'), or per='total' "
+                "for good."
             )
         self._late, self._base, self._path = late, base, path
         self._budgets = (budget,) if budget is not None else ()

@@ -8,7 +8,7 @@ from tokenguard.calls.effects import Book, Flow, ask
 from tokenguard.calls.outcome import Sent, dropped, rejected, unresolved
 from tokenguard.core import events
 from tokenguard.core.books import Booking, Settled, Status
-from tokenguard.core.money import Money
+from tokenguard.core.money import Money, dollars
 from tokenguard.core.receipt import CallReceipt, Receipt
 from tokenguard.core.stops import closes_run, closure_of, stop_of
 from tokenguard.core.usage import Quality
@@ -32,7 +32,8 @@ def settled(sent: Sent, booking: Booking, parts: Parts) -> Flow[CallReceipt]:
     try:
         done = yield from ask(Book(lambda ledger: ledger.settle(hold.id, booking)))
     except LedgerError as away:
-        # The answer is paid for and must reach its caller. Its hold stands in the books: nothing is free, and nothing is lost.
+        # The answer is paid for and must reach its caller. Its hold stands in the books: nothing is free, and
+        # nothing is lost.
         parts.emit(events.Fault(at=booking.at, run_id=sent.attempt.facts.run_id, where="settle", error=away))
         return _receipt(sent, booking, parts, quality=Quality.ASSUMED)
     parts.lines.room_made(state.account.id for state in sent.grant.states)
@@ -176,7 +177,7 @@ def _compare(booking: Booking, sent: Sent, parts: Parts) -> None:
             events.PriceDisagreed(
                 at=booking.at,
                 run_id=sent.attempt.facts.run_id,
-                sentence=f"{model}: the provider states {Money.from_pico(stated)}, our card says {Money.from_pico(computed)}.",
+                sentence=f"{model}: the provider states {dollars(stated)}, our card says {dollars(computed)}.",
                 attempt_id=sent.attempt.hold.id,
                 model=model,
                 stated=Money.from_pico(stated),
@@ -197,7 +198,7 @@ def _warn(state: AccountState, booking: Booking, parts: Parts, run_id: str | Non
                     at=booking.at,
                     run_id=run_id,
                     scope_key=state.account.scope_key,
-                    sentence=f"budget {state.account.scope_label!r} has used {share:.0%} of its {state.account.unit} cap.",
+                    sentence=f"{state.account.scope_label!r} has used {share:.0%} of its {state.account.unit} cap.",
                     share=share,
                     settled=state.settled,
                     cap=state.cap,

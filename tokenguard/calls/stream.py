@@ -1,12 +1,13 @@
 """Metered streams: what a caller iterates instead of the upstream. They settle exactly once, however they end.
 
-Chunks are LiteLLM's own objects, in LiteLLM's own sequence. The usage chunk is read *before* the finish chunk is handed out, so
-that a consumer which breaks at `finish_reason` still books what the provider reported; it is hidden unless the caller asked.
+Chunks are LiteLLM's own objects, in LiteLLM's own sequence. The usage chunk is read *before* the finish chunk is
+handed out, so that a consumer which breaks at `finish_reason` still books what the provider reported; it is hidden
+unless the caller asked.
 
 | how it ends | what is booked |
 |---|---|
 | read to its end or to `finish_reason` | the provider's usage, `reported`; counted, `estimated`, where there is none |
-| closed, dropped, cancelled, stopped, its run's block ends | upstream closed; prompt + delivered + one chunk, `estimated` |
+| closed, dropped, cancelled, stopped, or its run ends | upstream closed; prompt + delivered + a chunk, `estimated` |
 | the same, and the model reasons unseen | unresolved: the hold stands until its lease ends |
 | cut by the network | unresolved |
 """
@@ -115,7 +116,8 @@ class Tap:
         if not self.parts.enforce or self._text_chunks <= granted + _SLACK_CHUNKS:
             return None
         return CallTooLarge(
-            f"{self.sent.attempt.target.model!r} ignores max_tokens={granted}: {self._text_chunks} chunks came. The stream was "
+            f"{self.sent.attempt.target.model!r} ignores max_tokens={granted}: {self._text_chunks} chunks came. The "
+            "stream was "
             "closed and what came is booked. Bound the answer on the server.",
             granted=granted,
             chunks=self._text_chunks,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
 from tokenguard.calls.drive import adrive, drive
 from tokenguard.calls.guards import tool_loop, tool_returned
 from tokenguard.calls.scope import Node, current
+from tokenguard.core.untrusted import list_of
 from tokenguard.errors import SetupError
 from tokenguard.loops.repeats import call_evidence
 
@@ -29,7 +30,7 @@ def guarded_tool(function: F, name: str, loop_key: LoopKey, late: LateParts) -> 
     Args:
         function: A function or a coroutine function.
         name: The tool's name in evidence and sentences.
-        loop_key: Which arguments make two calls equal: names, a function of the arguments, None (all), or False (exempt).
+        loop_key: Which arguments make two calls equal: names, a function of them, None (all), or False (exempt).
         late: The guard's parts.
 
     Raises:
@@ -38,7 +39,7 @@ def guarded_tool(function: F, name: str, loop_key: LoopKey, late: LateParts) -> 
     signature = inspect.signature(function)
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise SetupError(f"tool {name!r} is a generator; a tool returns one result.")
-    for field in loop_key if isinstance(loop_key, tuple) else ():
+    for field in list_of(loop_key):
         if field not in signature.parameters:
             raise SetupError(f"loop_key={loop_key!r}: tool {name!r} has no argument {field!r}.")
 

@@ -1,7 +1,7 @@
 """Lines of calls that wait for room: first come, first served in a process.
 
-A waiter holds no money. Only the head of a line asks the ledger again; it is woken by settlements of this process and looks
-for those of other processes at jittered intervals. Everybody behind sleeps until they are the head.
+A waiter holds no money. Only the head of a line asks the ledger again; it is woken by settlements of this process
+and looks for those of other processes at jittered intervals. Everybody behind sleeps until they are the head.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""While streams are open: hear within half a second of stops by other processes, and renew the leases of their holds."""
+"""While streams are open: hear within half a second of stops by other processes, and renew their leases."""
 
 from __future__ import annotations
 

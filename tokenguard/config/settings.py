@@ -1,4 +1,4 @@
-"""Settings from arguments, the environment (`TOKENGUARD_…`) and `tokenguard.toml`, in that order. Unknown keys are errors."""
+"""Settings from arguments, the environment and `tokenguard.toml`, in that order. Unknown keys are errors."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ def load_settings(arguments: Mapping[str, Any], *, environ: Mapping[str, str], d
     """Merge the three sources; `None` among the arguments means not given.
 
     Raises:
-        SettingsError: an unknown key, a value that cannot be meant, or a file that is not TOML; the sentence names the source.
+        SettingsError: an unknown key, a value that cannot be meant, or a file that is not TOML; the sentence names
+        the source.
     """
     merged: dict[str, Any] = {}
     for source, values in _sources(arguments, environ, directory):

@@ -1,7 +1,7 @@
 """Where caps are counted: a `Scope` owns budgets, an `Account` is one cap in one window, a balance row in the ledger.
 
-A path of scopes runs root → leaf: guard scope, named scopes, runs and agents, steps. A call must fit every account on its
-path. Windows are keys of accounts: nothing is ever reset, a new window is a new account.
+A path of scopes runs root → leaf: guard scope, named scopes, runs and agents, steps. A call must fit every account
+on its path. Windows are keys of accounts: nothing is ever reset, a new window is a new account.
 """
 
 from __future__ import annotations
@@ -82,7 +82,10 @@ _FOREVER = Window("", None)
 def accounts_on(path: Sequence[Scope], at: datetime) -> tuple[Account, ...]:
     """Every account a call at `at` must fit, outermost scope first, units in their precedence."""
     return tuple(
-        account_of(scope, budget, unit, cap, at) for scope in path for budget in scope.budgets for unit, cap in budget.caps()
+        account_of(scope, budget, unit, cap, at)
+        for scope in path
+        for budget in scope.budgets
+        for unit, cap in budget.caps()
     )
 
 
@@ -107,20 +110,20 @@ def account_of(scope: Scope, budget: Budget, unit: Unit, cap: int, at: datetime)
 def account_id(scope_key: str, unit: Unit, per: Per, tz: str, bucket: str) -> str:
     """The id of one cap in one window, the same in every process: 32 hexadecimal digits."""
     # A digest, not the text: keys are as long as users' names, and an index over 32 characters is not.
-    text = "\x1f".join((scope_key, unit, per, tz, bucket))
+    text = f"{scope_key}\x1f{unit}\x1f{per}\x1f{tz}\x1f{bucket}"
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def window_at(per: Per, tz: str, at: datetime) -> Window:
     """The window of `per` that holds the instant `at` (aware), by the calendar of `tz`.
 
-    Weeks begin on Monday. The bucket names the window's start in UTC, so an hour that a time zone repeats in autumn is two
-    windows, and a day of 23 or 25 hours is one.
+    Weeks begin on Monday. The bucket names the window's start in UTC, so an hour that a time zone repeats in autumn
+    is two windows, and a day of 23 or 25 hours is one.
     """
     if per in ("run", "total"):
         return _FOREVER
-    # Windows begin and end on whole minutes, so that one look a minute is enough. In UTC, because instants that a zone's
-    # clock shows twice are equal in that zone.
+    # Windows begin and end on whole minutes, so that one look a minute is enough. In UTC, because instants that a
+    # zone's clock shows twice are equal in that zone.
     utc = at if at.tzinfo is UTC else at.astimezone(UTC)
     return _window_in(per, tz, utc.replace(second=0, microsecond=0))
 
@@ -131,7 +134,9 @@ def _window_in(per: Per, tz: str, at: datetime) -> Window:
     local = at.astimezone(ZoneInfo(tz))
     if per in ("minute", "hour"):
         # Offsets are whole minutes but not whole hours (India), so the local field decides, in UTC arithmetic.
-        past = timedelta(minutes=0 if per == "minute" else local.minute, seconds=local.second, microseconds=local.microsecond)
+        past = timedelta(
+            minutes=0 if per == "minute" else local.minute, seconds=local.second, microseconds=local.microsecond
+        )
         start = at.astimezone(UTC) - past
         end = start + (timedelta(minutes=1) if per == "minute" else timedelta(hours=1))
         return Window(start.strftime("%Y-%m-%dT%H:%MZ"), end)

@@ -1,7 +1,7 @@
 """The records that go into and come out of a ledger. All frozen; ids are made before anything is sent.
 
-A call's life in the books: a `Hold` is granted → its outcome is a `Booking` (post or void) → the event row. An outcome nobody
-knows (a timeout after sending) keeps its hold and becomes an assumed charge when the lease ends.
+A call's life in the books: a `Hold` is granted → its outcome is a `Booking` (post or void) → the event row. An
+outcome nobody knows (a timeout after sending) keeps its hold and becomes an assumed charge when the lease ends.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Entry:
     scope_keys: tuple[str, ...] = ()
     """All scope keys on the path, so that step budgets set elsewhere bind too; empty for runs and agents."""
     enforce: bool = True
-    """False in observe mode: the node is written and its step charged whatever the books say."""
+    """False in observe mode: it is written and its step charged whatever the books say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class CallFacts:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A request to hold money for one attempt. `id` is the attempt's: a retry of the *reservation* names the same row."""
+    """A request to hold money for one attempt, by the attempt's id: a retried *reservation* names the same row."""
 
     id: str
     at: datetime

@@ -1,4 +1,4 @@
-"""What may be spent: `Budget` and `Limits` as frozen values. Enforcement is a scope in a tree; see `core/account.py`."""
+"""What may be spent: `Budget` and `Limits` as frozen values. Enforcement is a scope in a tree: `core/account.py`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, TypeAlias, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tokenguard.core.money import Money, UsdLike
@@ -100,8 +100,8 @@ class Budget:
 class Limits:
     """Shape of the run tree, counted on its root. None switches one off.
 
-    Defaults are DESIGN §8's: generous for a working agent, far below what the recorded incidents reached (361 agents, 188 in
-    one minute, 50 levels).
+    Defaults are DESIGN §8's: generous for a working agent, far below what the recorded incidents reached (361
+    agents, 188 in one minute, 50 levels).
     """
 
     depth: int | None = 16
@@ -149,11 +149,11 @@ def _count(name: str, count: int | None) -> int | None:
     return count
 
 
-def _span(wall: timedelta | None, per: str) -> timedelta | None:
+def _span(wall: Any, per: str) -> timedelta | None:
     """A duration above zero, for one run only."""
     if wall is None:
         return None
-    if not isinstance(wall, timedelta) or wall <= timedelta(0):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(wall, timedelta) or wall <= timedelta(0):
         raise BadAmount(f"wall={wall!r}: give a timedelta above zero, as in timedelta(minutes=5).", amount=repr(wall))
     if per != "run":
         raise BadAmount(f"wall= counts one run's time and cannot be combined with per={per!r}.", amount=repr(wall))
@@ -170,7 +170,9 @@ def _zone(tz: str) -> str:
     try:
         ZoneInfo(tz)
     except (ZoneInfoNotFoundError, ValueError, OSError, TypeError):
-        raise BadAmount(f"tz={tz!r} is not a time zone of the IANA database, as in 'Europe/Berlin'.", amount=tz) from None
+        raise BadAmount(
+            f"tz={tz!r} is not a time zone of the IANA database, as in 'Europe/Berlin'.", amount=tz
+        ) from None
     return tz
 
 

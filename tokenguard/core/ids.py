@@ -1,7 +1,7 @@
 """Ids are made by the client before anything is sent: UUIDv7, time-ordered, so that a retry names the same row.
 
-RFC 9562 §5.7. Python 3.14 brings `uuid.uuid7`; the floor is 3.11. Nothing is kept between two ids, so a forked child cannot
-repeat its parent's.
+RFC 9562 §5.7. Python 3.14 brings `uuid.uuid7`; the floor is 3.11. Nothing is kept between two ids, so a forked child
+cannot repeat its parent's.
 """
 
 from __future__ import annotations

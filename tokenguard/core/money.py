@@ -1,14 +1,15 @@
 """Money: whole pico-dollars (10⁻¹² USD) in an `int`, so that sums are exact and replay to the last digit.
 
-A public price per million tokens with up to six decimals is a whole number of pico-dollars per token, therefore a cost is
-Σ tokens × rate: no rounding, no float, no Decimal on the hot path. docs/adr/0003 has the measurement behind the unit.
+A public price per million tokens with up to six decimals is a whole number of pico-dollars per token, therefore a
+cost is Σ tokens × rate: no rounding, no float, no Decimal on the hot path. docs/adr/0003 has the measurement behind
+the unit.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation, localcontext
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from tokenguard.errors import BadAmount
 
@@ -97,9 +98,9 @@ def dollars(pico: int) -> str:
     return f"{sign}${amount:,}"
 
 
-def _to_pico(usd: UsdLike) -> int:
+def _to_pico(usd: Any) -> int:
     """Exact whole pico-dollars of what a person wrote."""
-    if isinstance(usd, bool) or not isinstance(usd, str | int | Decimal):
+    if isinstance(usd, bool) or not isinstance(usd, str | int | Decimal):  # Typed, but users bring floats.
         fix = f' Write Money("{usd}"): a float cannot hold cents exactly.' if isinstance(usd, float) else ""
         raise BadAmount(f"{usd!r} is a {type(usd).__name__}, not an amount of money.{fix}", amount=repr(usd))
     try:

@@ -25,8 +25,8 @@ __all__ = [
     "Ledger",
     "Part",
     "PriceBook",
-    "RetryPolicy",
     "Request",
+    "RetryPolicy",
     "Sink",
     "TokenCounter",
 ]
@@ -60,8 +60,8 @@ class Ledger(Protocol):
         """Hold the worst case of a call on every account of its path, or on none.
 
         Accounts are `hold.accounts` plus those of budgets stored for `hold.scope_keys`. `judge` decides inside the
-        transaction with the rows locked; with `hold.enforce` False the hold is written at the full ask anyway. The same id
-        again returns the same grant. Expired leases are swept first.
+        transaction with the rows locked; with `hold.enforce` False the hold is written at the full ask anyway. The
+        same id again returns the same grant. Expired leases are swept first.
         """
         ...
 
@@ -92,8 +92,8 @@ class Ledger(Protocol):
     def declare(self, scope: Scope, at: datetime) -> None:
         """Store a scope's budgets so that every process under it is bound by them.
 
-        What the code declares replaces what the code declared before; a cap that a person set stands until the declaration
-        changes.
+        What the code declares replaces what the code declared before; a cap that a person set stands until the
+        declaration changes.
         """
         ...
 
@@ -140,8 +140,13 @@ class Ledger(Protocol):
     def spend(
         self, by: Sequence[str], *, since: datetime | None = None, until: datetime | None = None
     ) -> tuple[SpendRow, ...]:
-        """Spend grouped by `agent`, `model`, `provider`, `scope`, `run`, `day`, `operation`, `status`, `quality`,
-        `prompt`, or `label:<name>`; dearest first.
+        """Spend grouped by dimensions, dearest first.
+
+        Args:
+            by: `agent`, `model`, `provider`, `scope`, `run`, `day`, `operation`, `status`, `quality`, `prompt`, or
+                `label:<name>`.
+            since: Aware; included.
+            until: Aware; excluded.
         """
         ...
 
@@ -155,7 +160,7 @@ class PriceBook(Protocol):
 
     @property
     def observe_unknown(self) -> bool:
-        """Whether calls without a price may be sent under a usd cap: then they are booked with their tokens, unpriced."""
+        """Whether calls without a price may be sent under a usd cap; they are booked with their tokens, unpriced."""
         ...
 
     def card(self, model: str, *, at: datetime | None = None, base_model: str | None = None) -> PriceCard:

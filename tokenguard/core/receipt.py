@@ -71,7 +71,7 @@ class Receipt:
 
     def walk(self) -> Iterator[Receipt]:
         """This receipt and all below it, parents first."""
-        pending = [self]
+        pending: list[Receipt] = [self]
         while pending:
             one = pending.pop()
             yield one

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["amount_text", "closes_run", "closure_of", "error_from", "error_of", "stop_of"]
 
 _BUSY_RETRY_S = 0.5
-_STOPS = {kind.code: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, SpendStopped)}
+_JSON: tuple[type[Any], ...] = (str, int, float, bool, dict, list)
+_STOPS = {
+    kind.code: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, SpendStopped)
+}
 
 
 def error_of(short: Short) -> TokenguardError:
@@ -30,7 +33,8 @@ def error_of(short: Short) -> TokenguardError:
     facts = _facts(short)
     if short.reason is Reason.TOO_LARGE:
         return CallTooLarge(
-            f"this call could cost {amount_text(account.unit, short.asked)} at the least, above the whole cap of budget "
+            f"this call could cost {amount_text(account.unit, short.asked)} at the least, above the whole cap of "
+            "budget "
             f"{account.scope_label!r}: {amount_text(account.unit, state.cap)}. {_raise_hint(account)}",
             **facts,
         )
@@ -120,7 +124,7 @@ def _to_json(value: Any) -> Any:
         return {"usd": value.json()}
     if hasattr(value, "isoformat"):
         return {"at": value.isoformat()}
-    return value if isinstance(value, str | int | float | bool | dict | list) or value is None else str(value)
+    return value if value is None or isinstance(value, _JSON) else str(value)
 
 
 def _from_json(value: Any) -> Any:

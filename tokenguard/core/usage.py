@@ -1,7 +1,7 @@
 """What a call used: disjoint leaves, so that no token is priced twice.
 
-Providers count inclusively (OpenAI's `prompt_tokens` contains the cached ones, Anthropic's `input_tokens` does not); the
-split happens once, at the door (`pricing/shapes.py`), and everything behind it adds leaves up.
+Providers count inclusively (OpenAI's `prompt_tokens` contains the cached ones, Anthropic's `input_tokens` does not);
+the split happens once, at the door (`pricing/shapes.py`), and everything behind it adds leaves up.
 """
 
 from __future__ import annotations

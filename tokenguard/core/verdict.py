@@ -7,8 +7,8 @@ For each account: free = cap − settled, room = free − held.
 - what it would hold is above the room             → busy: wait, then refuse
 - otherwise                                        → granted, with the output tokens it may ask for
 
-The ledger calls `judge` inside its transaction, with the rows locked; the in-memory ledger calls it under its lock. So the
-rule exists once, and a test can read it without a database. docs/adr/0002.
+The ledger calls `judge` inside its transaction, with the rows locked; the in-memory ledger calls it under its lock.
+So the rule exists once, and a test can read it without a database. docs/adr/0002.
 """
 
 from __future__ import annotations
@@ -126,8 +126,9 @@ class Short:
 def judge(ask: Ask, states: Sequence[AccountState]) -> Grant | Short:
     """Decide on one call over the accounts of its path, given outermost first.
 
-    A stop anywhere comes before a refusal anywhere, because waiting or shrinking cannot help it; among equals the outermost
-    scope is named, so that a sub-agent cannot loop by catching its own limit while its parent's is what is spent.
+    A stop anywhere comes before a refusal anywhere, because waiting or shrinking cannot help it; among equals the
+    outermost scope is named, so that a sub-agent cannot loop by catching its own limit while its parent's is what is
+    spent.
     """
     least = ask.amounts(ask.output_min)
     verdicts = [(state, _least_fits(least.of(state.account.unit), state, ask)) for state in states]
@@ -159,8 +160,9 @@ def _least_fits(least: int, state: AccountState, ask: Ask) -> Reason | None:
 def _clamp(ask: Ask, states: Sequence[AccountState]) -> int:
     """Output tokens per answer: what the caller asked for, or our fair share; never below the minimum.
 
-    A `max_tokens` of our own choosing takes at most free ÷ (live calls + 1) and only room that is there, so that fifty calls
-    gathered at once do not refuse each other. One that the caller gave means something to them: it waits for room instead.
+    A `max_tokens` of our own choosing takes at most free ÷ (live calls + 1) and only room that is there, so that
+    fifty calls gathered at once do not refuse each other. One that the caller gave means something to them: it waits
+    for room instead.
     """
     tokens = ask.output_max
     for state in states:

@@ -1,12 +1,12 @@
 """Two exact-repeat rules, over digests and counts, never over text.
 
-- `same_call_same_result`: a tool is called with the same arguments and gives the same result, again and again. The evidence
-  is in the messages themselves: the calls in the assistant's turns and the results in the turns after them.
+- `same_call_same_result`: a tool is called with the same arguments and gives the same result, again and again. The
+  evidence is in the messages themselves: the calls in the assistant's turns and the results in the turns after them.
 - `same_prompt_same_completion`: the same prompt is sent after the same completion came back for it.
 
-Both count *rounds*: calls that were in flight together are one round, so a fan-out is no loop. On 9,089 labelled runs "same
-action and same result at least 4 times in the last 10" fires on 61.1 % of failing and 0.82 % of succeeding runs; rules on the
-tool's name alone fire on 12 % of good runs and are not here (docs/loops.md).
+Both count *rounds*: calls that were in flight together are one round, so a fan-out is no loop. On 9,089 labelled
+runs "same action and same result at least 4 times in the last 10" fires on 61.1 % of failing and 0.82 % of
+succeeding runs; rules on the tool's name alone fire on 12 % of good runs and are not here (docs/loops.md).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -98,10 +99,8 @@ def digest(value: Any) -> str:
 def call_evidence(arguments: Any, result: Any) -> str:
     """The fingerprint of one tool call and its result. Arguments that are JSON text are compared as JSON."""
     if isinstance(arguments, str):
-        try:
+        with suppress(ValueError):
             arguments = json.loads(arguments)
-        except ValueError:
-            pass
     return f"{digest(arguments)}:{digest(result)}"
 
 

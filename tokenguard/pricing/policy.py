@@ -37,8 +37,8 @@ class Prices:
 
         Args:
             overrides: A price file, or a mapping of its shape (docs/prices.md).
-            unknown: `refuse` raises `Unpriceable` under a usd cap; `assume` books at the rates of `assume`, marked `assumed`;
-                `observe` sends and books the tokens, unpriced, and `report unpriced` lists them.
+            unknown: `refuse` raises `Unpriceable` under a usd cap; `assume` books at the rates of `assume`, marked
+                `assumed`; `observe` sends and books the tokens, unpriced, and `report unpriced` lists them.
             assume: The rates of a model nobody knows, as one table of a price file. Choose dear ones.
 
         Raises:
