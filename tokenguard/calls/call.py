@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from tokenguard.calls.scope import Node
 from tokenguard.core.account import Scope
-from tokenguard.core.untrusted import mapping_of
+from tokenguard.core.untrusted import list_of, mapping_of
 from tokenguard.errors import BadAmount, SetupError, UnsupportedOption
 
 __all__ = ["CONTENT", "Call", "Target", "output_option", "parse_call"]
@@ -117,15 +117,12 @@ def parse_call(
     return tuple(targets), _retries(options), _timeout_s(options.get("timeout"))
 
 
-def _check_content(operation: str, content: object) -> None:
+def _check_content(operation: str, content: Any) -> None:
     """The prompt has the shape its operation sends."""
-    if operation != "chat":
-        return
-    if not isinstance(content, Sequence) or isinstance(content, str | bytes) or not content:
+    if operation == "chat" and not list_of(content):
+        given = "an empty list" if content == [] else f"a {type(content).__name__}"
         raise SetupError(
-            f"messages is a {content.__class__.__name__}{' (empty)' if content == [] else ''}; give a list of at least one "
-            "message, "
-            'as in [{"role": "user", "content": "…"}].'
+            f'messages is {given}; give a list of at least one message, as in [{{"role": "user", "content": "…"}}].'
         )
 
 

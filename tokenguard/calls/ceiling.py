@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tokenguard.calls.call import Call, output_option
 from tokenguard.core.ports import InputBound
+from tokenguard.core.price import toml_to_paste
 from tokenguard.core.untrusted import field_of, list_of, mapping_of
 from tokenguard.core.verdict import Ask
 from tokenguard.errors import CallTooLarge, Unpriceable
@@ -22,6 +23,8 @@ OUTPUT_FLOOR: Final = 256
 _UNKNOWN_OUTPUT_MAX: Final = 16_384
 _UNKNOWN_WINDOW: Final = 128_000
 _LIKELY_BYTES_PER_TOKEN: Final = 3
+_OWN_TOOLS: Final = (None, "function", "custom")
+"""Types of tools that the caller runs; all others run, and are billed, at the provider."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,11 +211,12 @@ def _tool_fees(options: Mapping[str, Any], card: PriceCard, *, capped_usd: bool)
     Raises:
         Unpriceable: under a usd cap, a hosted tool without a maximum number of uses, or without a price.
     """
-    fees = card.web_search_pico or 0 if options.get("web_search_options") else 0
-    for tool in map(mapping_of, list_of(options.get("tools"))):
-        kind = str(tool.get("type", "function"))
-        if kind in ("function", "custom"):
-            continue
+    hosted = [tool for tool in map(mapping_of, list_of(options.get("tools"))) if tool.get("type") not in _OWN_TOOLS]
+    if options.get("web_search_options") is not None:  # `{}` switches the search on: one for each request
+        hosted.append({"type": "web_search_options", "max_uses": 1})
+    fees = 0
+    for tool in hosted:
+        kind = str(tool["type"])
         uses = tool.get("max_uses") or options.get("max_tool_calls")
         rate = card.web_search_pico if kind.startswith("web_search") else None
         if type(uses) is int and rate is not None:
@@ -220,10 +224,10 @@ def _tool_fees(options: Mapping[str, Any], card: PriceCard, *, capped_usd: bool)
         elif capped_usd:
             raise Unpriceable(
                 f"hosted tool {kind!r} of {card.model!r} can be used without limit or has no known price, and a usd "
-                "cap applies. "
-                "Give it max_uses= (Anthropic) or max_tool_calls= (OpenAI responses), or run it outside a usd cap.",
+                "cap applies. Give it max_uses= (Anthropic) or max_tool_calls= (OpenAI responses) and its price "
+                "(web_search, docs/prices.md), or run it outside a usd cap.",
                 model=card.model,
                 bucket=kind,
-                toml="",
+                toml=toml_to_paste(card.model, "web_search", like=True) if kind.startswith("web_search") else "",
             )
     return fees
