@@ -1,0 +1,310 @@
+"""The promises that every ledger and every backend must keep, as tests to inherit.
+
+What implements `core.ports.Ledger` or `core.ports.Backend` is held to them by a test class of yours:
+
+    class TestMyLedger(LedgerConformance):
+        def make_ledger(self) -> Ledger:
+            return MyLedger(...)
+
+pytest collects the inherited `test_…` methods. They need nothing but the ports and no fixtures; a backend sends to a
+loopback `ModelServer`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+from tokenguard.core.account import Amounts, Scope, accounts_on
+from tokenguard.core.books import Booking, CallFacts, Closure, Entry, Hold, Kind, Status
+from tokenguard.core.budget import Budget, Unit
+from tokenguard.core.ports import Backend, Ledger, Request
+from tokenguard.core.usage import Quality
+from tokenguard.core.verdict import Ask, Grant, Reason, Short
+from tokenguard.errors import LedgerConflict
+from tokenguard.testing.model_server import ModelServer, Reply
+
+__all__ = ["BackendConformance", "LedgerConformance"]
+
+_CENT = 10**10
+_NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
+_LEASE = timedelta(minutes=10)
+
+
+class LedgerConformance(ABC):
+    """What every ledger promises. Inherit it and give `make_ledger`, which must return empty books each time."""
+
+    @abstractmethod
+    def make_ledger(self) -> Ledger:
+        """Empty books. Called once in each test."""
+
+    def setup_method(self) -> None:
+        """New books and new ids for each test."""
+        self.ledger = self.make_ledger()
+        self._numbers = count(1)
+
+    def test_a_grant_holds_until_it_is_settled_at_what_it_cost(self) -> None:
+        """Held first, settled after, and nothing left held."""
+        hold = self._hold(usd="0.10")
+
+        granted = self.ledger.reserve(hold, _ask(4))
+        held = self._state(hold)
+        self.ledger.settle(hold.id, _booking(3))
+
+        after = self._state(hold)
+        assert isinstance(granted, Grant)
+        assert (held.settled, held.held, held.live) == (0, 4 * _CENT, 1)
+        assert (after.settled, after.held, after.live) == (3 * _CENT, 0, 0)
+
+    def test_settled_and_held_together_never_pass_the_cap(self) -> None:
+        """Ten cents of room take ten cents of holds, and not one more."""
+        verdicts = [self.ledger.reserve(self._hold(usd="0.10"), _ask(1)) for _ in range(12)]
+
+        assert [isinstance(one, Grant) for one in verdicts] == [True] * 10 + [False] * 2
+        assert [one.reason for one in verdicts if isinstance(one, Short)] == [Reason.BUSY] * 2
+
+    def test_a_spent_cap_is_told_from_a_busy_one(self) -> None:
+        """What is settled stops; what is held asks to wait."""
+        hold = self._hold(usd="0.01")
+        self.ledger.reserve(hold, _ask(1))
+        self.ledger.settle(hold.id, _booking(1))
+
+        verdict = self.ledger.reserve(self._hold(usd="0.01"), _ask(1))
+
+        assert isinstance(verdict, Short)
+        assert verdict.reason is Reason.SPENT
+
+    def test_a_refused_hold_leaves_nothing_on_any_scope(self) -> None:
+        """All accounts of the path or none."""
+        wide, tight = _scope("scope:wide", usd="1"), _scope("scope:tight", usd="0.01")
+        hold = self._hold(path=(wide, tight))
+
+        verdict = self.ledger.reserve(hold, _ask(2))
+
+        assert isinstance(verdict, Short)
+        assert [state.held for state in self.ledger.states(hold.accounts)] == [0, 0]
+
+    def test_the_same_hold_again_is_the_same_grant(self) -> None:
+        """A retried reservation holds once."""
+        hold = self._hold(usd="0.10")
+
+        first, second = self.ledger.reserve(hold, _ask(4)), self.ledger.reserve(hold, _ask(4))
+
+        assert isinstance(first, Grant)
+        assert isinstance(second, Grant)
+        assert first.amounts == second.amounts
+        assert self._state(hold).held == 4 * _CENT
+
+    def test_the_same_settlement_again_moves_nothing(self) -> None:
+        """A retried settlement books once."""
+        hold = self._hold(usd="0.10")
+        self.ledger.reserve(hold, _ask(4))
+        self.ledger.settle(hold.id, _booking(3))
+
+        again = self.ledger.settle(hold.id, _booking(3))
+
+        assert again.duplicate
+        assert self._state(hold).settled == 3 * _CENT
+
+    def test_a_settlement_with_other_numbers_is_a_conflict(self) -> None:
+        """The first word stands."""
+        hold = self._hold(usd="0.10")
+        self.ledger.reserve(hold, _ask(4))
+        self.ledger.settle(hold.id, _booking(3))
+
+        assert _raises(LedgerConflict, lambda: self.ledger.settle(hold.id, _booking(2)))
+        assert _raises(LedgerConflict, lambda: self.ledger.settle("no-such-hold", _booking(2)))
+
+    def test_a_bill_above_the_hold_is_booked_in_full(self) -> None:
+        """Never cap a recorded cost."""
+        hold = self._hold(usd="0.10")
+        self.ledger.reserve(hold, _ask(4))
+        self.ledger.settle(hold.id, replace(_booking(50), overrun=True))
+
+        assert self._state(hold).settled == 50 * _CENT
+
+    def test_an_unresolved_hold_becomes_an_assumed_charge_when_its_lease_ends(self) -> None:
+        """Unknown is never zero, and never for ever."""
+        hold = self._hold(usd="0.10")
+        self.ledger.reserve(hold, _ask(4))
+        self.ledger.keep(hold.id, replace(_booking(0), status=Status.UNRESOLVED))
+
+        early, late = self.ledger.sweep(_NOON), self.ledger.sweep(_NOON + _LEASE + timedelta(seconds=1))
+
+        state = self._state(hold)
+        assert (early, late) == (0, 1)
+        assert (state.settled, state.held) == (4 * _CENT, 0)
+
+    def test_a_late_settlement_corrects_the_assumed_charge(self) -> None:
+        """The truth arrives after the lease: the difference is booked where the hold was."""
+        hold = self._hold(usd="0.10")
+        self.ledger.reserve(hold, _ask(4))
+        self.ledger.sweep(_NOON + _LEASE + timedelta(seconds=1))
+
+        settled = self.ledger.settle(hold.id, _booking(1))
+
+        assert settled.late
+        assert self._state(hold).settled == _CENT
+
+    def test_a_closed_run_is_granted_nothing_until_it_is_reopened(self) -> None:
+        """A tombstone holds for the run and everything below it."""
+        self._enter("run-1")
+        closure = Closure("run-1", "run_revoked", "stopped", {}, _NOON, "ada")
+        self.ledger.close_run(closure)
+
+        refused = self.ledger.reserve(self._hold(usd="1"), _ask(1))
+        self.ledger.reopen("run-1", by="ada", why="it was fine", at=_NOON)
+        granted = self.ledger.reserve(self._hold(usd="1"), _ask(1))
+
+        assert isinstance(refused, Closure)
+        assert refused.code == "run_revoked"
+        assert isinstance(granted, Grant)
+
+    def test_a_top_up_makes_room_in_the_open_window(self) -> None:
+        """A person raises what the code declared."""
+        scope = _scope("scope:acme", usd="0.01")
+        self.ledger.declare(scope, _NOON)
+        hold = self._hold(path=(scope,))
+        self.ledger.reserve(hold, _ask(1))
+
+        self.ledger.top_up("scope:acme", Unit.USD, _CENT, by="ada", at=_NOON)
+
+        assert isinstance(self.ledger.reserve(self._hold(path=(scope,)), _ask(1)), Grant)
+
+    def test_a_stored_budget_binds_who_never_declared_it(self) -> None:
+        """Another process knows only the scope's key."""
+        self.ledger.declare(_scope("scope:acme", usd="0.01"), _NOON)
+
+        verdict = self.ledger.reserve(self._hold(path=(_scope("scope:acme"),)), _ask(2))
+
+        assert isinstance(verdict, Short)
+
+    def test_the_tree_and_the_spend_say_the_same(self) -> None:
+        """Two ways to read the same rows."""
+        self._enter("run-1")
+        for cents in (1, 2, 3):
+            hold = self._hold(usd="1")
+            self.ledger.reserve(hold, _ask(5))
+            self.ledger.settle(hold.id, _booking(cents))
+
+        tree, spend = self.ledger.tree("run-1"), self.ledger.spend(["model"])
+
+        assert sum(node.usd.pico for node in tree) == 6 * _CENT
+        assert sum(row.usd.pico for row in spend) == 6 * _CENT
+        assert sum(row.calls for row in spend) == 3  # noqa: PLR2004  # three calls above
+
+    def _hold(self, *, usd: str | None = None, path: tuple[Scope, ...] | None = None) -> Hold:
+        path = path or (_scope("scope:acme", usd=usd),)
+        facts = CallFacts("call", 1, "chat", "gpt-5-mini", "openai", "run-1", "run-1", "run-1", None, "acme")
+        return Hold(
+            id=f"hold-{next(self._numbers):04d}",
+            at=_NOON,
+            owner="conformance",
+            lease_until=_NOON + _LEASE,
+            accounts=accounts_on(path, _NOON),
+            scope_keys=tuple(scope.key for scope in path),
+            run_ids=("run-1",),
+            facts=facts,
+        )
+
+    def _enter(self, run_id: str) -> None:
+        self.ledger.enter(Entry(run_id, Kind.RUN, run_id, run_id, None, "acme", _NOON, "conformance", path=(run_id,)))
+
+    def _state(self, hold: Hold) -> Any:
+        return self.ledger.states(hold.accounts)[0]
+
+
+class BackendConformance(ABC):
+    """What every backend promises. Inherit it and give `make_backend` and the `model` that reaches the server."""
+
+    model = "openai/any"
+
+    @abstractmethod
+    def make_backend(self) -> Backend:
+        """The backend to test."""
+
+    def test_a_whole_reply_says_its_usage_and_its_text(self) -> None:
+        """What was reported comes out as it went in."""
+        with ModelServer(Reply(text="four is the answer", prompt_tokens=12)) as server:
+            backend = self.make_backend()
+            part = backend.read("chat", backend.send(self._request(server)))
+
+        assert part.usage is not None
+        assert (part.usage["prompt_tokens"], part.usage["completion_tokens"]) == (12, 4)
+        assert part.text == "four is the answer"
+
+    def test_usage_that_the_provider_did_not_send_is_not_invented(self) -> None:
+        """None, never zero."""
+        with ModelServer(Reply(text="four", usage_mode="never")) as server:
+            backend = self.make_backend()
+            part = backend.read("chat", backend.send(self._request(server)))
+
+        assert part.usage is None
+
+    def test_one_send_is_one_request_even_when_it_fails(self) -> None:
+        """Nobody below the guard repeats a request."""
+        with ModelServer(Reply(status=500)) as server:
+            backend = self.make_backend()
+            failure = _failure_of(backend, self._request(server))
+
+        assert server.count == 1
+        assert failure.retryable
+        assert not failure.billed
+
+    def test_a_connection_cut_after_sending_may_have_been_billed(self) -> None:
+        """Nobody knows, so it counts as billed."""
+        with ModelServer(Reply(cut="request")) as server:
+            backend = self.make_backend()
+            failure = _failure_of(backend, self._request(server))
+
+        assert server.count == 1
+        assert failure.billed
+
+    def test_a_closed_stream_stops_the_server(self) -> None:
+        """Closing reaches the other end."""
+        with ModelServer(Reply(completion_tokens=500, pace_s=0.005)) as server:
+            backend = self.make_backend()
+            stream = backend.send(self._request(server, stream=True))
+            for _ in range(20):
+                next(stream)
+            backend.close_stream(stream)
+            server.wait_idle(5)
+            sent = server.sent_chunks[0]
+
+        assert sent < 100  # noqa: PLR2004  # of five hundred
+
+    def _request(self, server: ModelServer, **options: Any) -> Request:
+        messages = [{"role": "user", "content": "how many?"}]
+        return Request("chat", self.model, {"messages": messages, "api_base": server.url, "api_key": "none", **options})
+
+
+def _scope(key: str, **budget: Any) -> Scope:
+    budgets = (Budget(**budget, per="total"),) if any(budget.values()) else ()
+    return Scope(key, key.partition(":")[2], budgets)
+
+
+def _ask(cents: int) -> Ask:
+    return Ask(fixed_pico=cents * _CENT, input_tokens=100)
+
+
+def _booking(cents: int) -> Booking:
+    return Booking(_NOON, Status.OK, Quality.REPORTED, Amounts(cents * _CENT, 100, 1, 0), ceiling_pico=cents * _CENT)
+
+
+def _failure_of(backend: Backend, request: Request) -> Any:
+    try:
+        backend.send(request)
+    except Exception as error:  # noqa: BLE001  # whatever the provider's library raises is what is classified
+        return backend.failure(error)
+    raise AssertionError("the request did not fail")
+
+
+def _raises(kind: type[Exception], act: Any) -> bool:
+    try:
+        act()
+    except kind:
+        return True
+    return False
