@@ -88,7 +88,7 @@ class NoModel:
         del model, arguments
         return "openai", None
 
-    def failure(self, error: BaseException) -> Failure:
+    def failure(self, error: BaseException, *, handling: BaseException | None = None) -> Failure:
         return Failure(billed=True, retryable=False, error_class=type(error).__name__)
 
     def close_stream(self, stream: Any) -> None:

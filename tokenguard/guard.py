@@ -29,6 +29,7 @@ from tokenguard.core.budget import Budget, Limits
 from tokenguard.core.ids import RandomIds
 from tokenguard.core.money import UsdLike
 from tokenguard.core.untrusted import list_of
+from tokenguard.errors import SetupError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -312,7 +313,11 @@ class Guard:
     def _parse(
         self, operation: str, model: str, content: Any, options: Mapping[str, Any], *, parts: Parts, opened_by: object
     ) -> Call:
-        targets, retries, timeout_s = parse_call(operation, model, content, options, refused=parts.refused)
+        if self._closed:
+            raise SetupError("this guard was closed; make a new one.")
+        targets, retries, timeout_s = parse_call(
+            operation, model, content, options, refused=parts.refused, enforce=parts.enforce
+        )
         frame = self._home.paying(model)
         return Call(
             id=parts.ids.new(),

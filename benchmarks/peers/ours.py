@@ -12,13 +12,15 @@ import litellm  # noqa: F401  # loaded before the race
 from said import CALLS, CAP_USD, MODEL, OUTPUT_TOKENS, prompt, say
 
 import tokenguard as tg
+from tokenguard.counting import Counter
 
 
 def main(url: str, way: str, books: str) -> None:
     options: dict[str, Any] = {"api_base": url, "api_key": "none", "max_tokens": OUTPUT_TOKENS}
     prices = tg.Prices()
-    # Reading price lists is nobody's race, nor is loading LiteLLM: the others did both at import.
+    # Reading price lists and tokenizers is nobody's race, nor is loading LiteLLM: the others did theirs at import.
     prices.card(f"openai/{MODEL}")
+    Counter().warm(MODEL)
     guard = tg.Guard(database="memory" if books == "memory" else "spend.db", prices=prices)
 
     def one(number: int) -> str:

@@ -44,9 +44,7 @@ class Desk:
 
     def __init__(self, **arguments: Any) -> None:
         self.backend = ScriptedBackend(lambda _: ScriptedReply("ok", usage=None))
-        self.guard = tg.Guard(
-            database="memory", prices=PRICES, backend=self.backend, **{"loops": False, **arguments}
-        )
+        self.guard = tg.Guard(database="memory", prices=PRICES, backend=self.backend, **{"loops": False, **arguments})
         self.run = self.guard.run("desk", budget=tg.Budget(usd="1"))
 
     def held(self, messages: Any = None, *, model: str = MODEL, **options: Any) -> int:

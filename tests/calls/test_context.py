@@ -156,6 +156,7 @@ def test_a_generator_that_is_closed_early_ends_its_node(make_guard: MakeGuard) -
         next(generator)
         generator.close()  # type: ignore[attr-defined]
 
+    guard.late.get().reaper.finish()
     assert closed == [True]
     assert run.receipt().children[0].node.outcome == "completed"
 

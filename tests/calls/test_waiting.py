@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -51,14 +52,14 @@ def until(true: Callable[[], bool], seconds: float = 10.0) -> None:
         time.sleep(0.002)
 
 
-def test_a_wait_that_is_long_enough_ends_in_headroom_busy_and_sends_nothing() -> None:
+def test_a_wait_that_is_long_enough_ends_in_headroom_busy_and_sends_nothing(threads: ThreadPoolExecutor) -> None:
     diary = Diary(clock=SystemClock())
 
     with diary.guard as guard, guard.run("agent", budget=tg.Budget(usd="0.01")) as run:
         with guard.charge("browser", up_to="0.01") as charge:
             began = time.monotonic()
             with pytest.raises(tg.HeadroomBusy, match=r"no room for this call within 0\.1 s") as busy:
-                diary.call(1, timeout=0.1)
+                threads.submit(guard.bind(diary.call), 1, timeout=0.1).result(30)
             charge.usd("0")
         diary.call(2)
 
@@ -74,8 +75,8 @@ async def test_an_async_wait_ends_the_same() -> None:
     with diary.guard as guard:
         async with guard.run("agent", budget=tg.Budget(usd="0.01")):
             async with guard.charge("browser", up_to="0.01") as charge:
-                with pytest.raises(tg.HeadroomBusy):
-                    await guard.acompletion(PENNY, ask(1), max_tokens=400, timeout=0.1)
+                with pytest.raises(tg.HeadroomBusy, match="no room"):
+                    await asyncio.create_task(guard.acompletion(PENNY, ask(1), max_tokens=400, timeout=0.1))
                 charge.usd("0")
 
     assert diary.answered == []

@@ -65,8 +65,8 @@ def test_a_receipt_prints_as_a_tree_with_the_place_of_its_rows() -> None:
     assert text.splitlines() == [
         "run root  $0.0400  4 calls  1,620 tokens",
         "├─ agent a  $0.0200  2 calls  810 tokens",
-        "│  └─ step s  $0.0100  1 calls  405 tokens",
-        "└─ run b  $0.0100  1 calls  405 tokens",
+        "│  └─ step s  $0.0100  1 call  405 tokens",
+        "└─ run b  $0.0100  1 call  405 tokens",
         "ledger: spend.db",
     ]
 

@@ -58,13 +58,18 @@ STOPS: list[SpendStopped] = [
 ]
 
 
+def named(stop: SpendStopped) -> str:
+    """A stop's code, and what tells it from others of its class."""
+    return " ".join([stop.code, *(str(stop.facts[name]) for name in ("unit", "kind") if name in stop.facts)])
+
+
 def test_every_class_of_stop_is_tried() -> None:
     every = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, SpendStopped)}
 
     assert {type(stop) for stop in STOPS} == every
 
 
-@pytest.mark.parametrize("stop", STOPS, ids=lambda stop: stop.code)
+@pytest.mark.parametrize("stop", STOPS, ids=named)
 def test_a_stop_comes_back_from_the_ledger_as_it_was_raised(stop: SpendStopped) -> None:
     closure = closure_of(stop, run_id="r1", at=NOON, by="owner")
 

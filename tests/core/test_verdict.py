@@ -164,7 +164,7 @@ def test_the_reserve_for_the_final_answer_is_only_spent_by_it() -> None:
     balance = state(100, settled=75, kept=20)
 
     assert judge(Ask(fixed_pico=10), [balance]) == Short(Reason.SPENT, balance, 10)
-    assert isinstance(judge(Ask(fixed_pico=10, final=True), [balance]), Grant)
+    assert isinstance(judge(Ask(fixed_pico=10, final_scope=balance.account.scope_key), [balance]), Grant)
 
 
 def test_a_call_above_the_cap_without_its_reserve_is_too_large_and_stops_nothing() -> None:
@@ -207,7 +207,7 @@ def asks(draw: st.DrawFn) -> Ask:
         answers=draw(st.integers(1, 4)),
         calls=draw(st.integers(0, 1)),
         steps=draw(st.integers(0, 1)),
-        final=draw(st.booleans()),
+        final_scope=draw(st.sampled_from([None, "scope:0", "scope:1"])),
     )
 
 
@@ -215,7 +215,7 @@ paths = st.lists(states(), max_size=4)
 
 
 def kept(ask: Ask, one: AccountState) -> int:
-    return 0 if ask.final else one.account.reserve_final_pico
+    return 0 if ask.final_scope == one.account.scope_key else one.account.reserve_final_pico
 
 
 @settings(max_examples=400)

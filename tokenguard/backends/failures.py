@@ -65,14 +65,15 @@ _REQUEST_IDS: Final = ("x-request-id", "request-id", "apim-request-id", "x-amzn-
 _ID_MAX_CHARS: Final = 128
 
 
-def failure(error: BaseException, clock: Clock) -> Failure:
+def failure(error: BaseException, clock: Clock, handling: BaseException | None = None) -> Failure:
     """Judge an exception that came out of a send or a stream.
 
     Args:
         error: As LiteLLM raised it, with its causes.
         clock: For `Retry-After` headers that name a date.
+        handling: What the caller was handling when it sent: the chain ends there.
     """
-    chain = tuple(_chain(error))
+    chain = tuple(_chain(error, handling))
     answer = _answer(chain)
     if answer is not None:
         return _from_answer(error, chain, answer, clock)
@@ -142,7 +143,7 @@ def _answer(chain: tuple[BaseException, ...]) -> Any:
     return next((getattr(one, "response", None) for one in chain if "httpx.HTTPStatusError" in _names(one)), None)
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def _chain(error: BaseException, handling: BaseException | None) -> Iterator[BaseException]:
     """An error and its causes, as far as they belong to it.
 
     LiteLLM chains by `__context__`, which also holds whatever the caller was handling when it called us. Below a
@@ -151,7 +152,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     seen: set[int] = set()
     one: BaseException | None = error
     below_transport = False
-    while one is not None and id(one) not in seen:
+    while one is not None and one is not handling and id(one) not in seen:
         transport = type(one).__module__.partition(".")[0] in _TRANSPORTS and one is not error
         if below_transport and not transport:
             return

@@ -86,9 +86,9 @@ class LiteLLMBackend:
         """What a reply or chunk says; usage that LiteLLM counted and costs that it computed are not reports."""
         return replies.read(operation, reply)
 
-    def failure(self, error: BaseException) -> Failure:
+    def failure(self, error: BaseException, *, handling: BaseException | None = None) -> Failure:
         """Whether an error may have been billed and may be tried again."""
-        return failures.failure(error, self._clock)
+        return failures.failure(error, self._clock, handling)
 
     def close_stream(self, stream: Any) -> None:
         """Close the connection under a blocking stream; idempotent."""

@@ -143,7 +143,7 @@ class ScriptedBackend:
             reply=None if message is None else message.model_dump(),
         )
 
-    def failure(self, error: BaseException) -> Failure:
+    def failure(self, error: BaseException, *, handling: BaseException | None = None) -> Failure:  # noqa: ARG002  # the port's
         """What the script says about this error; our own errors were never sent."""
         with self._lock:
             known = self._failures.get(id(error))

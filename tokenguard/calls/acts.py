@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 from tokenguard.calls.attempt import hold_for
 from tokenguard.calls.call import Call, Target
 from tokenguard.calls.charge import Charge, book_charge, charge_attempt
 from tokenguard.calls.drive import drive
+from tokenguard.calls.guards import goes_on
 from tokenguard.calls.join import Joined, frame_of_run, make_token, read_token
 from tokenguard.core import events
 from tokenguard.core.books import Closure
@@ -85,10 +88,7 @@ class Acts:
         facts = {"scope": run_id, "scope_key": f"run:{run_id}", "by": by, "why": why}
         closure = Closure(run_id, error.code, error.sentence, facts, parts.clock.now(), by)
         closed = parts.ledger.close_run(closure)
-        for stream in set(parts.streams):
-            for node in stream.tap.sent.attempt.call.node.lineage if stream.tap.sent.attempt.call.node else ():
-                if node.id == run_id:
-                    node.stopped = error
+        parts.mark(run_id, error)
         if closed:
             parts.emit(
                 events.Stopped(
@@ -103,6 +103,9 @@ class Acts:
         run_id = run_id.removeprefix("run:")
         opened = parts.ledger.reopen(run_id, by=by or _who(), why=why, at=now)
         if opened:
+            node = parts.nodes.get(run_id)
+            if node is not None:
+                goes_on(node, parts)
             parts.emit(events.Resumed(at=now, run_id=run_id, scope_key=f"run:{run_id}", why=why))
         return opened
 
@@ -121,6 +124,7 @@ class Acts:
             states = parts.ledger.top_up(key, unit, raised, by=by or _who(), at=now)
             if not states:
                 raise SettingsError(f"{scope!r} has no {unit} budget to top up; see `tokenguard budget list`.")
+            parts.mark(key.removeprefix("run:"), None)
             parts.lines.room_made(state.account.id for state in states)
             wrap = Money.from_pico if unit is Unit.USD else int
             parts.emit(
@@ -139,7 +143,7 @@ class Acts:
         attempt = charge_attempt(hold_for(call, call.targets[0], 1, "other", parts), call, amount)
         if up_to is not None:
             return Charge(attempt, parts)
-        drive(book_charge(attempt.hold, amount, parts), parts)
+        drive(book_charge(attempt, amount, parts), parts)
         return None
 
     def _call(self, what: str, frame: Frame, parts: Parts) -> Call:
@@ -154,7 +158,7 @@ class Acts:
             scope=frame.scope,
             scopes=frame.scopes,
             began_s=parts.clock.monotonic(),
-            opened_by=None,
+            opened_by=_caller(),
         )
 
     def _key_of(self, scope: str, parts: Parts) -> str:
@@ -162,6 +166,14 @@ class Acts:
         if scope.partition(":")[0] in ("scope", "run", "agent", "step"):
             return scope
         return f"run:{scope}" if parts.ledger.lineage(scope) else f"scope:{scope.strip('/')}"
+
+
+def _caller() -> object:
+    """The task or thread that acts."""
+    try:
+        return asyncio.current_task() or threading.get_ident()
+    except RuntimeError:
+        return threading.get_ident()
 
 
 def _who() -> str:

@@ -21,7 +21,15 @@ _OUTPUT_NAMES: Final = {
     "responses": ("max_output_tokens",),
     "embeddings": (),
 }
-_DEFAULT_TIMEOUT_S = 600.0
+_RETRIED_BY_US: Final = ("num_retries", "max_retries", "fallbacks")
+"""Options of LiteLLM that are never handed on: each retry and each fallback is an attempt with a hold of its own."""
+_DEFAULT_TIMEOUT_S: Final = 600.0
+_SIZES: Final = frozenset(
+    {"max_tokens", "max_completion_tokens", "max_output_tokens", "n", "best_of", "stream_options"}
+)
+"""Options that decide how large an answer may be."""
+_LONGEST_TIMEOUT_S: Final = 7 * 24 * 60 * 60.0
+"""A lease ends some day, even where a caller would wait forever (`timeout=inf`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +98,7 @@ def parse_call(
     options: Mapping[str, Any],
     *,
     refused: Mapping[str, str],
+    enforce: bool = True,
 ) -> tuple[tuple[Target, ...], int | None, float]:
     """Take the guard's own options out of LiteLLM's: (targets, retries, timeout in seconds).
 
@@ -99,22 +108,47 @@ def parse_call(
         UnsupportedOption: an option that would send requests behind the guard's back, by name, with the reason.
         SetupError: the prompt or an option has a shape that cannot be sent.
     """
-    for name in options:
-        if name in refused and options[name] not in (None, False):
-            raise UnsupportedOption(f"{name}= is not available through tokenguard: {refused[name]}", option=name)
+    _check_options(options, refused)
+    if enforce:
+        _check_bounds(options)
     _check_content(operation, content)
-    own = {name: value for name, value in options.items() if name not in ("num_retries", "max_retries", "fallbacks")}
+    own = {name: value for name, value in options.items() if name not in _RETRIED_BY_US}
     targets = [Target(model, own)]
     for fallback in options.get("fallbacks") or ():
         if isinstance(fallback, str):
             targets.append(Target(fallback, own))
         elif isinstance(mapping_of(fallback).get("model"), str):
-            targets.append(
-                Target(fallback["model"], {**own, **{name: fallback[name] for name in fallback if name != "model"}})
-            )
+            _check_options(fallback, refused)
+            theirs = {name: fallback[name] for name in fallback if name not in ("model", *_RETRIED_BY_US)}
+            targets.append(Target(fallback["model"], {**own, **theirs}))
         else:
             raise SetupError(f'fallbacks={fallback!r}: give model names, or {{"model": ...}} with options.')
     return tuple(targets), _retries(options), _timeout_s(options.get("timeout"))
+
+
+def _check_options(options: Mapping[str, Any], refused: Mapping[str, str]) -> None:
+    """No option sends by itself; a fallback's own options neither."""
+    for name in options:
+        if name in refused and options[name] not in (None, False):
+            raise UnsupportedOption(f"{name}= is not available through tokenguard: {refused[name]}", option=name)
+
+
+def _check_bounds(options: Mapping[str, Any]) -> None:
+    """Nothing may change the size of the answer behind the bound that was held for it."""
+    hidden = [name for name in mapping_of(options.get("extra_body")) if name in _SIZES]
+    hidden += [name for name in list_of(options.get("additional_drop_params")) if name in _SIZES]
+    if hidden:
+        raise UnsupportedOption(
+            f"{hidden[0]} in extra_body= or additional_drop_params= would change the answer after its worst case "
+            f"was held. Give {hidden[0]}= itself.",
+            option=hidden[0],
+        )
+    if options.get("max_tokens") is not None and options.get("max_completion_tokens") is not None:
+        raise UnsupportedOption(
+            "max_tokens= and max_completion_tokens= name the same bound, and providers differ in which one they keep. "
+            "Give one of them.",
+            option="max_tokens",
+        )
 
 
 def _check_content(operation: str, content: Any) -> None:
@@ -139,4 +173,6 @@ def _retries(options: Mapping[str, Any]) -> int | None:
 def _timeout_s(timeout: Any) -> float:
     """Seconds of `timeout=`: a number, or an object with a `read` field as httpx has."""
     seconds = getattr(timeout, "read", timeout)
-    return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else _DEFAULT_TIMEOUT_S
+    if not isinstance(seconds, int | float) or not seconds > 0:
+        return _DEFAULT_TIMEOUT_S
+    return min(float(seconds), _LONGEST_TIMEOUT_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Self
 
 from tokenguard.calls.attempt import Attempt
@@ -10,13 +11,13 @@ from tokenguard.calls.drive import adrive, drive
 from tokenguard.calls.effects import Book, Flow, ask
 from tokenguard.calls.flow import reserved
 from tokenguard.calls.outcome import Sent
-from tokenguard.calls.settlement import settled
+from tokenguard.calls.settlement import returned, settled, tell
 from tokenguard.core.account import Amounts
 from tokenguard.core.books import Booking, Status
 from tokenguard.core.money import Money, UsdLike
 from tokenguard.core.ports import InputBound
 from tokenguard.core.usage import Quality
-from tokenguard.core.verdict import Ask
+from tokenguard.core.verdict import Ask, Grant
 from tokenguard.errors import BadAmount, SetupError
 
 if TYPE_CHECKING:
@@ -40,6 +41,18 @@ class Charge:
         self._parts = parts
         self._cost: Money | None = None
         self._sent: Sent | None = None
+        self._claim = threading.Lock()
+        self.opened_by = attempt.call.opened_by
+        self.account_ids: frozenset[str] = frozenset()
+
+    @property
+    def settled(self) -> bool:
+        """Whether its settlement has begun."""
+        return self._claim.locked()
+
+    def claim(self) -> bool:
+        """Take on the settlement; False: it is taken."""
+        return self._claim.acquire(blocking=False)
 
     def usd(self, usd: UsdLike | Money) -> None:
         """Say what it cost; the last word stands. A cost above `up_to` is booked in full and marked as an overrun.
@@ -53,7 +66,7 @@ class Charge:
         self._cost = cost
 
     def __enter__(self) -> Self:
-        self._sent = drive(reserved(self._attempt, self._parts), self._parts)
+        self._begin(drive(reserved(self._attempt, self._parts), self._parts))
         return self
 
     def __exit__(
@@ -62,8 +75,14 @@ class Charge:
         drive(self._settle(), self._parts)
 
     async def __aenter__(self) -> Self:
-        self._sent = await adrive(reserved(self._attempt, self._parts), self._parts)
+        parts = self._parts
+        self._begin(await adrive(reserved(self._attempt, parts), parts, undo=lambda sent: returned(sent, parts)))
         return self
+
+    def _begin(self, sent: Sent) -> None:
+        self._sent = sent
+        self.account_ids = frozenset(state.account.id for state in sent.grant.states)
+        self._parts.charges.add(self)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -73,6 +92,8 @@ class Charge:
     def _settle(self) -> Flow[None]:
         if self._sent is None:
             raise SetupError("a charge was ended that never began.")
+        if not self.claim():
+            return
         ceiling = Money.from_pico(self._sent.grant.amounts.usd_pico)
         # Not `or`: a cost of zero is known, and nothing like no answer.
         cost, quality = (ceiling, Quality.ASSUMED) if self._cost is None else (self._cost, Quality.REPORTED)
@@ -85,10 +106,11 @@ def charge_attempt(hold: Hold, call: Call, up_to: Money) -> Attempt:
     return Attempt(call, call.targets[0], hold, bounds, None, None, None)
 
 
-def book_charge(hold: Hold, cost: Money, parts: Parts) -> Flow[None]:
+def book_charge(attempt: Attempt, cost: Money, parts: Parts) -> Flow[None]:
     """Book a cost that was already incurred, even above the caps: the money is gone."""
     booking = _booking(cost, cost, Quality.REPORTED, parts)
-    yield from ask(Book(lambda ledger: ledger.charge(hold, booking)))
+    done = yield from ask(Book(lambda ledger: ledger.charge(attempt.hold, booking)))
+    tell(Sent(attempt, Grant(booking.amounts, 0), parts.clock.monotonic()), booking, done, parts)
 
 
 def _booking(cost: Money, ceiling: Money, quality: Quality, parts: Parts) -> Booking:

@@ -6,6 +6,7 @@ that it never leaks into the code between.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -49,9 +50,9 @@ def scoped(function: F, make: Callable[[], Run], parts: LateParts) -> F:
 
 def _generator(function: Callable[..., Any], make: Callable[[], Run], parts: LateParts) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        inner, error = function(*args, **kwargs), None
         run = make()
         drive(run.begin(), parts.get())
-        inner, error = function(*args, **kwargs), None
         step, value = inner.send, None
         try:
             while True:
@@ -70,7 +71,7 @@ def _generator(function: Callable[..., Any], make: Callable[[], Run], parts: Lat
             error = ended
             raise
         finally:
-            drive(run.end(error), parts.get())
+            run.finish(error)
 
     return wrapper
 
@@ -90,9 +91,9 @@ def _inside(frame: Frame, step: Callable[[Any], Any], value: Any) -> Any:
 
 def _async_generator(function: Callable[..., Any], make: Callable[[], Run], parts: LateParts) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        run = make()
-        await adrive(run.begin(), await parts.aget())
         inner: AsyncGenerator[Any, Any] = function(*args, **kwargs)
+        run = make()
+        await adrive(run.begin(), await parts.aget(), undo=lambda _: run.end(asyncio.CancelledError()))
         error: BaseException | None = None
         step, value = cast("Callable[[Any], Any]", inner.asend), cast("Any", None)
         try:

@@ -8,6 +8,8 @@ on from there.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -45,15 +47,12 @@ def _run(flow: Flow[R], step: Step, answer: Any, parts: Parts) -> R:
 
 def _perform(effect: Effect[Any], parts: Parts) -> Any:
     """One effect, blocking."""
-    if isinstance(effect, Reserve):
-        return parts.ledger.reserve(effect.hold, effect.ask)
     if isinstance(effect, Send):
-        effect.begun = True
+        effect.begun, effect.handling = True, sys.exception()
         return parts.backend.send(effect.request)
-    if isinstance(effect, Book):
-        return effect.write(parts.ledger)
-    assert isinstance(effect, Wait), effect
-    return _wait(effect)
+    if isinstance(effect, Wait):
+        return _wait(effect)
+    return _ledger_work(effect, parts)()
 
 
 def _wait(effect: Wait) -> bool:
@@ -66,69 +65,115 @@ def _wait(effect: Wait) -> bool:
     return effect.ticket.disarm() or woken.is_set()
 
 
-async def adrive(flow: Flow[R], parts: Parts, *, heavy: bool = False) -> R:
+async def adrive(
+    flow: Flow[R], parts: Parts, *, heavy: bool = False, undo: Callable[[R], Flow[Any]] | None = None
+) -> R:
     """Run a flow under asyncio.
 
     Args:
         flow: Not yet started.
         parts: Whose ledger and backend answer.
         heavy: The flow's own work (counting a large prompt) belongs off the loop too.
+        undo: Gives back what the flow returned, where a cancellation keeps the caller from ever having it.
     """
     step: Step = flow.send
     answer: Any = None
     cancelled: BaseException | None = None
     while True:
+        pending: list[Future[Any]] = []
         try:
-            if heavy:
-                effect, late = await _uninterrupted(_contained(step, answer), parts)
-                cancelled = cancelled or late
-            else:
-                effect = step(answer)
-        except (StopIteration, _Returned) as end:
-            if cancelled is not None:
-                raise cancelled from None
-            return cast("R", end.value)
-        except Exception as error:
-            if cancelled is not None and error is not cancelled:
-                raise cancelled from error
+            effect, late = await _stepped(step, answer, parts, pending, heavy=heavy)
+            cancelled = cancelled or late
+        except GeneratorExit:
+            detach(flow, _ThrownAway(), parts, after=pending)
             raise
+        if isinstance(effect, _Ended):
+            if cancelled is None:
+                return cast("R", effect.outcome())
+            if undo is not None and effect.error is None:
+                await adrive(undo(effect.value), parts)
+            raise cancelled from effect.error
         if cancelled is not None and isinstance(effect, Send | Wait):
             answer, step = cancelled, flow.throw
             continue
-        pending: list[Future[Any]] = []
         try:
-            answer, late = await _aperform(effect, parts, pending)
+            answer, error, late = await _aperform(effect, parts, pending)
             cancelled = cancelled or late
             step = flow.send
         except GeneratorExit:
             detach(flow, _ThrownAway(), parts, after=pending)
             raise
-        except BaseException as error:  # noqa: BLE001  # thrown into the flow, which settles and raises it again
+        except BaseException as raised:  # noqa: BLE001  # thrown into the flow, which settles and raises it again
+            error = raised
+        if error is not None:
             answer, step = error, flow.throw
 
 
-async def _aperform(effect: Effect[Any], parts: Parts, pending: list[Future[Any]]) -> tuple[Any, BaseException | None]:
-    """One effect under asyncio: (answer, a cancellation that arrived while it could not be interrupted)."""
-    if isinstance(effect, Reserve):
-        return await _uninterrupted(lambda: parts.ledger.reserve(effect.hold, effect.ask), parts, pending)
+class _Ended:
+    """The flow is over: with a value, or with an error."""
+
+    __slots__ = ("error", "value")
+
+    def __init__(self, value: Any = None, error: BaseException | None = None) -> None:
+        self.value, self.error = value, error
+
+    def outcome(self) -> Any:
+        """The value, or the error raised."""
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+def _advance(step: Step, answer: Any) -> Effect[Any] | _Ended:
+    """One step. Nothing escapes: StopIteration cannot cross a future, and an error must meet a cancellation."""
+    try:
+        return step(answer)
+    except StopIteration as end:
+        return _Ended(end.value)
+    except BaseException as error:  # noqa: BLE001  # raised by the driver, which also knows of a cancellation
+        return _Ended(error=error)
+
+
+async def _stepped(
+    step: Step, answer: Any, parts: Parts, pending: list[Future[Any]], *, heavy: bool
+) -> tuple[Effect[Any] | _Ended, BaseException | None]:
+    """One step, on the executor where the flow's own work is heavy."""
+    if not heavy:
+        return _advance(step, answer), None
+    effect, error, cancelled = await _uninterrupted(lambda: _advance(step, answer), parts, pending)
+    assert effect is not None, error
+    return effect, cancelled
+
+
+async def _aperform(
+    effect: Effect[Any], parts: Parts, pending: list[Future[Any]]
+) -> tuple[Any, BaseException | None, BaseException | None]:
+    """One effect under asyncio: (answer, its error, a cancellation while it could not be interrupted)."""
     if isinstance(effect, Send):
-        effect.begun = True
-        return await parts.backend.asend(effect.request), None
-    if isinstance(effect, Book):
-        return await _uninterrupted(lambda: effect.write(parts.ledger), parts, pending)
-    assert isinstance(effect, Wait), effect
-    return await _await_turn(effect), None
+        effect.begun, effect.handling = True, sys.exception()
+        return await parts.backend.asend(effect.request), None, None
+    if isinstance(effect, Wait):
+        return await _await_turn(effect), None, None
+    work = _ledger_work(effect, parts)
+    if parts.ledger.inline:
+        return work(), None, None
+    return await _uninterrupted(work, parts, pending)
+
+
+def _ledger_work(effect: Effect[Any], parts: Parts) -> Callable[[], Any]:
+    if isinstance(effect, Reserve):
+        return lambda: parts.ledger.reserve(effect.hold, effect.ask)
+    assert isinstance(effect, Book), effect
+    book: Book[Any] = effect
+    return lambda: book.write(parts.ledger)
 
 
 async def _uninterrupted(
-    work: Callable[[], R], parts: Parts, pending: list[Future[Any]] | None = None
-) -> tuple[R, BaseException | None]:
-    """Executor work to its end, whatever happens to the caller meanwhile: (result, a cancellation on the way)."""
-    if parts.ledger.inline and pending is not None:
-        return work(), None
-    job = parts.executor.submit(work)
-    if pending is not None:
-        pending.append(job)
+    work: Callable[[], R], parts: Parts, pending: list[Future[Any]]
+) -> tuple[R | None, BaseException | None, BaseException | None]:
+    """Executor work to its end, whatever happens to the caller meanwhile: (result, its error, a cancellation)."""
+    job = parts.submit(work)
+    pending.append(job)
     future = asyncio.wrap_future(job)
     cancelled: BaseException | None = None
     while not future.done():
@@ -136,7 +181,8 @@ async def _uninterrupted(
             await asyncio.wait((future,))
         except asyncio.CancelledError as error:
             cancelled = error
-    return future.result(), cancelled
+    failed = future.exception()
+    return (None, failed, cancelled) if failed else (future.result(), None, cancelled)
 
 
 async def _await_turn(effect: Wait) -> bool:
@@ -167,26 +213,8 @@ class _ThrownAway(BaseException):
     """What the flow of a discarded coroutine is ended with: `yield from` would turn a GeneratorExit into a close."""
 
 
-class _Returned(Exception):  # noqa: N818  # not an error: StopIteration cannot cross a future
-    def __init__(self, value: Any) -> None:
-        super().__init__()
-        self.value = value
-
-
-def _contained(step: Step, answer: Any) -> Callable[[], Effect[Any]]:
-    """One step of the flow for another thread."""
-
-    def work() -> Effect[Any]:
-        try:
-            return step(answer)
-        except StopIteration as end:
-            raise _Returned(end.value) from None
-
-    return work
-
-
-def detach(flow: Flow[Any], error: BaseException, parts: Parts, *, after: Iterable[Future[Any]] = ()) -> Future[None]:
-    """Let the executor finish a flow that nobody waits for any more, beginning with `error`. Only enqueues.
+def detach(flow: Flow[Any], error: BaseException, parts: Parts, *, after: Iterable[Future[Any]] = ()) -> None:
+    """Let the reaper finish a flow that nobody waits for any more, beginning with `error`. Only enqueues.
 
     `after` is executor work that must end first: a reservation that is being written is given back only once it is
     there.
@@ -195,9 +223,7 @@ def detach(flow: Flow[Any], error: BaseException, parts: Parts, *, after: Iterab
 
     def finish() -> None:
         wait(earlier)
-        try:
-            _run(flow, cast("Step", flow.throw), error, parts)
-        except BaseException:  # noqa: BLE001  # it was thrown in only to let the flow settle; nobody is there to hear it
-            return
+        with contextlib.suppress(_ThrownAway):  # thrown in only to let the flow settle
+            _run(flow, flow.throw, error, parts)
 
-    return parts.executor.submit(finish)
+    parts.reaper.put(finish)

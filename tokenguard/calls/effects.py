@@ -39,6 +39,8 @@ class Send(Effect[Any]):
 
     request: Request
     begun: bool = False
+    handling: BaseException | None = None
+    """What the caller was handling when it sent: errors chain to it by `__context__`, but it caused none of them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,7 @@ def _granted(call: Call, target: Target, number: int, parts: Parts) -> Flow[Sent
 
 def reserved(attempt: Attempt, parts: Parts) -> Flow[Sent]:
     """Hold the worst case, waiting for room where calls in flight hold it."""
-    ask_, final, looks = attempt.bounds.ask, False, 0
+    ask_, final, looks, granted = attempt.bounds.ask, None, 0, False
     deadline_s = parts.clock.monotonic() + min(parts.busy_timeout_s, attempt.call.timeout_s)
     ticket = _line_up(attempt, None, parts)
     try:
@@ -129,9 +129,10 @@ def reserved(attempt: Attempt, parts: Parts) -> Flow[Sent]:
                 attempt = _fresh(attempt, parts) if looks else attempt
                 verdict = yield from _asked(attempt, ask_, parts)
                 if isinstance(verdict, Grant):
-                    return Sent(attempt, verdict, parts.clock.monotonic(), final=final)
-                if _may_use_reserve(verdict, attempt, final=final):
-                    ask_, final = replace(ask_, final=True), True
+                    granted = True
+                    return Sent(attempt, verdict, parts.clock.monotonic(), final=final is not None)
+                if final is None and (final := _take_reserve(verdict, attempt, parts)) is not None:
+                    ask_ = replace(ask_, final_scope=final)
                     continue
                 yield from _raise_unless_busy(verdict, attempt, parts)
                 looks += 1
@@ -144,10 +145,14 @@ def reserved(attempt: Attempt, parts: Parts) -> Flow[Sent]:
     finally:
         if ticket is not None:
             ticket.leave()
+        if final is not None and not granted:
+            _leave_reserve(attempt, parts)
 
 
 def _asked(attempt: Attempt, ask_: Ask, parts: Parts) -> Flow[Grant | Short | Closure]:
     """One reservation; if it is interrupted, whatever it wrote is given back."""
+    node = attempt.call.node
+    marks = [(one, one.stopped) for one in node.lineage if one.stopped is not None] if node else []
     try:
         verdict = yield from ask(Reserve(attempt.hold, ask_))
     except TokenguardError:
@@ -155,10 +160,10 @@ def _asked(attempt: Attempt, ask_: Ask, parts: Parts) -> Flow[Grant | Short | Cl
     except BaseException:
         yield from returned(Sent(attempt, Grant(ask_.amounts(0), 0), parts.clock.monotonic()), parts)
         raise
-    node = attempt.call.node
-    if isinstance(verdict, Grant) and node is not None:
-        for one in node.lineage:
-            one.stopped = None  # The ledger granted: whatever this process remembered was lifted by somebody.
+    if isinstance(verdict, Grant):
+        for one, mark in marks:
+            if one.stopped is mark:
+                one.stopped = None  # The ledger granted: what this process remembered was lifted by somebody.
     return verdict
 
 
@@ -183,14 +188,19 @@ def _raise_unless_busy(verdict: Short | Closure, attempt: Attempt, parts: Parts)
     busy = error_of(verdict)
     if verdict.reason is not Reason.BUSY or parts.busy == "raise":
         raise busy
-    account_id = verdict.state.account.id
-    if any(
-        stream.opened_by == attempt.call.opened_by and account_id in stream.account_ids for stream in set(parts.streams)
-    ):
+    if _waits_on_itself(verdict.state.account.id, attempt, parts):
         busy.add_note(
-            "tokenguard: the stream that this task itself holds open has the room; read it to its end or close it."
+            "tokenguard: what this task itself holds open has the room; read the stream to its end, or end the charge."
         )
         raise busy
+
+
+def _waits_on_itself(account_id: str, attempt: Attempt, parts: Parts) -> bool:
+    """Whether the caller's own open stream or charge holds room on an account: waiting for it would never end."""
+    return any(
+        not holder.settled and holder.opened_by == attempt.call.opened_by and account_id in holder.account_ids
+        for holder in (*parts.streams.snapshot(), *parts.charges.snapshot())
+    )
 
 
 def _line_up(
@@ -205,19 +215,36 @@ def _line_up(
             ticket.leave()
         return parts.lines.join(account_id)
     waited_on = parts.lines.waited_on(account.id for account in attempt.hold.accounts)
-    return None if waited_on is None or parts.busy == "raise" or not parts.enforce else parts.lines.join(waited_on)
+    if waited_on is None or parts.busy == "raise" or not parts.enforce or _waits_on_itself(waited_on, attempt, parts):
+        return None
+    return parts.lines.join(waited_on)
 
 
-def _may_use_reserve(verdict: Short | Closure, attempt: Attempt, *, final: bool) -> bool:
-    """Whether the money kept back for the final answer may be spent now: once, and only by the run's own scope."""
+def _take_reserve(verdict: Short | Closure, attempt: Attempt, parts: Parts) -> str | None:
+    """Take the money kept back for the final answer: the key of the scope it belongs to, or None.
+
+    Once, by one call with all its attempts, and only by the run's own scope: a child cannot spend its parent's last
+    words.
+    """
     node = attempt.call.node
-    if final or node is None or not isinstance(verdict, Short) or verdict.reason is not Reason.SPENT:
-        return False
+    if node is None or not isinstance(verdict, Short) or verdict.reason is not Reason.SPENT:
+        return None
     account = verdict.state.account
-    if not account.reserve_final_pico or node.run.final_used or closes_run(account) != node.run.id:
-        return False
-    node.run.final_used = True
-    return True
+    if not account.reserve_final_pico or closes_run(account) != node.run.id:
+        return None
+    with parts.tree_lock:
+        if node.run.final_call not in (None, attempt.call.id):
+            return None
+        node.run.final_call = attempt.call.id
+    return account.scope_key
+
+
+def _leave_reserve(attempt: Attempt, parts: Parts) -> None:
+    """The call that took the reserve was not granted: somebody else may."""
+    node = attempt.call.node
+    with parts.tree_lock:
+        if node is not None and node.run.final_call == attempt.call.id:
+            node.run.final_call = None
 
 
 def _fresh(attempt: Attempt, parts: Parts) -> Attempt:

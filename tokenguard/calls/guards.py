@@ -16,6 +16,7 @@ from tokenguard.errors import (
     BudgetExceeded,
     DepthExceeded,
     FanOutExceeded,
+    LedgerError,
     LoopDetected,
     SpendStopped,
     VelocityExceeded,
@@ -50,7 +51,11 @@ def check_repeats(call: Call, parts: Parts) -> Flow[None]:
     """Stop a run whose conversation repeats the same tool call with the same result."""
     if not parts.loops or call.node is None or call.operation != "chat":
         return
-    finding = repeated_call(call.messages)
+    try:
+        finding = repeated_call(call.messages)
+    except Exception as fault:  # noqa: BLE001  # a detector that trips over somebody's messages must never break a call
+        parts.emit(events.Fault(at=parts.clock.now(), run_id=call.node.run.id, where="loops", error=fault))
+        return
     if finding is not None:
         yield from _loop_found(finding, call.node.run, parts)
 
@@ -60,7 +65,7 @@ def check_velocity(call: Call, parts: Parts) -> Flow[None]:
     for node in call.node.lineage if call.node else ():
         error = _velocity(node, parts)
         if error is not None:
-            yield from _stop(error, node.id, call.node, parts)
+            yield from _stop(error, node, call.node, parts)
 
 
 def check_wall(sent: Sent, parts: Parts) -> Flow[None]:
@@ -72,8 +77,11 @@ def check_wall(sent: Sent, parts: Parts) -> Flow[None]:
         if error is not None and not parts.enforce:
             _would_have(error, node, parts)
         elif error is not None:
-            yield from returned(sent, parts)
-            yield from _stop(error, one.id, node, parts)
+            try:
+                yield from _stop(error, one, node, parts)
+            except SpendStopped:
+                yield from returned(sent, parts)
+                raise
 
 
 def wall_stop(node: Node, now_s: float) -> BudgetExceeded | None:
@@ -124,6 +132,31 @@ def tool_loop(finding: Finding, node: Node, parts: Parts) -> Flow[None]:
         yield from _loop_found(finding, node, parts)
     except SpendStopped:
         return
+    except LedgerError as away:
+        parts.emit(events.Fault(at=parts.clock.now(), run_id=node.run.id, where="loops", error=away))
+
+
+def still_stopped(node: Node | None, parts: Parts) -> Flow[SpendStopped | None]:
+    """The stop that a node is under. The ledger is asked, where one is remembered: somebody may have ended it."""
+    if node is None or not parts.enforce or node.stop() is None:
+        return None
+    standing = yield from ask(Book(lambda ledger: ledger.closures(node.run_ids)))
+    if standing:
+        return error_from(standing[0])
+    for one in node.lineage:
+        one.stopped = None
+    return None
+
+
+def goes_on(node: Node, parts: Parts) -> None:
+    """A person resumed a run: what stopped it is forgiven, and its clocks begin again."""
+    known = node.stopped
+    with parts.tree_lock:
+        if isinstance(known, LoopDetected):
+            node.repeats.forgiven.add(known.evidence["fingerprint"])
+        node.began_s = parts.clock.monotonic()
+        node.flow.clear()
+        node.stopped = None
 
 
 def check_tree(parent: Node | None, kind: Kind, now_s: float) -> SpendStopped | None:
@@ -208,26 +241,29 @@ def _loop_found(finding: Finding, node: Node, parts: Parts) -> Flow[None]:
         repeats=finding.repeats,
         evidence={"subject": finding.subject, "fingerprint": finding.fingerprint, "window": finding.window},
     )
-    known = node.stopped
-    if isinstance(known, LoopDetected) and known.facts.get("evidence") == error.evidence:
-        open_closures = yield from ask(Book(lambda ledger: ledger.closures((node.id,))))
-        if not open_closures:
-            node.repeats.forgiven.add(finding.fingerprint)
-            return
-    yield from _stop(error, node.id, node, parts)
+    yield from _stop(error, node, node, parts)
 
 
-def _stop(error: SpendStopped, run_id: str, node: Node | None, parts: Parts) -> Flow[None]:
-    """Close and raise, or in observe mode say what would have been."""
+def _stop(error: SpendStopped, owner: Node, node: Node | None, parts: Parts) -> Flow[None]:
+    """Close the owner and raise, unless a person resumed it after this very stop; observing, only say so."""
     if not parts.enforce:
         _would_have(error, node, parts)
         return
-    above = node.run_ids if node else (run_id,)
-    revoked = yield from ask(Book(lambda ledger: ledger.closures(above)))
-    if revoked:
-        raise error_from(revoked[0])  # Closed before this rule looked: that stop comes first.
-    yield from close_scope(error, run_id, node, parts)
+    above = node.run_ids if node else (owner.id,)
+    standing = yield from ask(Book(lambda ledger: ledger.closures(above)))
+    if standing:
+        raise error_from(standing[0])  # Closed before this rule looked: that stop comes first.
+    if _same_stop(owner.stopped, error):
+        goes_on(owner, parts)  # This process remembers the stop and the ledger no longer does: somebody ended it.
+        return
+    yield from close_scope(error, owner.id, node, parts)
     raise error
+
+
+def _same_stop(known: SpendStopped | None, error: SpendStopped) -> bool:
+    if type(known) is not type(error):
+        return False
+    return all(known.facts.get(name) == error.facts.get(name) for name in ("evidence", "unit", "kind"))
 
 
 def _would_have(error: SpendStopped, node: Node | None, parts: Parts) -> None:

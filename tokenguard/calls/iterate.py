@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import weakref
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -37,6 +38,16 @@ class _Metered:
         if node is not None:
             node.streams.add(self)
         parts.watch.begin()
+        parts.reaper.begin()
+
+    @property
+    def settled(self) -> bool:
+        """Whether somebody has taken on the settlement."""
+        return self._tap.settled
+
+    def claim(self) -> bool:
+        """Take on the settlement; False: it is taken."""
+        return self._tap.claim()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["_tap"].upstream, name)
@@ -80,10 +91,11 @@ class Stream(_Metered):
         part = tap.take(chunk)
         if tap.complete(part) and not tap.settled:
             self._read_usage(part)
-        return chunk
+        return next(self) if tap.hidden(chunk) else chunk
 
     def _pull(self) -> Any:
         """The next chunk of the upstream, with every way it can end booked."""
+        handling = sys.exception()
         try:
             return next(self._tap.upstream)
         except StopIteration:
@@ -92,7 +104,7 @@ class Stream(_Metered):
             raise
         except Exception as error:
             self._tap.ended = True
-            self._settle(self._tap.broken(error))
+            self._settle(self._tap.broken(error, handling))
             raise
         except BaseException:
             self.close()
@@ -147,9 +159,7 @@ class Stream(_Metered):
         tap = self.__dict__.get("_tap")
         if tap is not None and tap.claim():
             parts = self._parts
-            # A finalizer may run anywhere, inside a lock of ours too: it only enqueues.
-            with contextlib.suppress(RuntimeError):  # the executor is gone at interpreter exit, the hold stands
-                parts.executor.submit(_close_dropped, tap, parts)
+            parts.reaper.put(lambda: _close_dropped(tap, parts))
 
 
 def _close_dropped(tap: Tap, parts: Parts) -> None:
@@ -182,10 +192,11 @@ class AsyncStream(_Metered):
         part = tap.take(chunk)
         if tap.complete(part) and not tap.settled:
             await self._read_usage(part)
-        return chunk
+        return await anext(self) if tap.hidden(chunk) else chunk
 
     async def _pull(self) -> Any:
         """The next chunk of the upstream, with every way it can end booked."""
+        handling = sys.exception()
         try:
             return await anext(self._tap.upstream)
         except StopAsyncIteration:
@@ -194,7 +205,7 @@ class AsyncStream(_Metered):
             raise
         except Exception as error:
             self._tap.ended = True
-            await self._settle(self._tap.broken(error))
+            await self._settle(self._tap.broken(error, handling))
             raise
         except asyncio.CancelledError:
             await self.aclose()
@@ -262,13 +273,16 @@ class AsyncStream(_Metered):
         """Close and book without awaiting; only enqueues."""
         tap, parts, loop = self._tap, self._parts, self._loop()
         tap.ended = True
-        if not tap.claim():
-            return
-        with contextlib.suppress(RuntimeError):  # a loop or an executor that is gone; the hold stands
-            if loop is not None and loop.is_running():
-                loop.call_soon_threadsafe(_spawn_close, loop, tap, parts)
-        with contextlib.suppress(RuntimeError):
-            parts.executor.submit(drive, tap.abandon(), parts)
+        if tap.claim():
+            parts.reaper.put(lambda: _abandon_async(tap, parts, loop))
+
+
+def _abandon_async(tap: Tap, parts: Parts, loop: asyncio.AbstractEventLoop | None) -> None:
+    """Close an upstream on the loop it belongs to, where that still runs, and book what came."""
+    with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile, and its sockets with it
+        if loop is not None and loop.is_running():
+            loop.call_soon_threadsafe(_spawn_close, loop, tap, parts)
+    drive(tap.abandon(), parts)
 
 
 _CLOSING: set[asyncio.Task[None]] = set()

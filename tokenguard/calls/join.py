@@ -72,6 +72,7 @@ def frame_of_run(run_id: str, parts: Parts, lineage: tuple[NodeSpend, ...], base
         node = Node(
             one.id, one.kind, one.name, node, one.labels, parts.clock.monotonic(), joined_root=lineage[0].root_id
         )
+        node = parts.nodes.setdefault(one.id, node)
         path = f"{one.scope}/{one.name}" if one.scope else one.name
         scopes += [Scope(f"{one.kind}:{path}", f"{one.kind} {path}"), Scope(f"run:{one.id}", f"{one.kind} {one.name}")]
     seen: dict[str, Scope] = {}

@@ -38,9 +38,10 @@ def look_after(guard: Closable) -> None:
 
 def close_parts(parts: Parts) -> None:
     """Close open streams, finish bookkeeping and let go of the database."""
-    for stream in set(parts.streams):
+    for stream in parts.streams.snapshot():
         stream.close() if isinstance(stream, Stream) else stream.drop()
     parts.watch.stop()
+    parts.reaper.finish()
     parts.executor.shutdown(wait=True)
     parts.ledger.dispose()
 

@@ -110,7 +110,7 @@ def _priced(
     """Usage × card, with the provider's own cost booked where it states one."""
     tier = parts.served_tier(part.usage or {}, part.service_tier) or asked_tier(sent.attempt.target.options)
     lines, computed, card, note = _lines(sent, part, usage, tier, parts)
-    stated = Money(part.stated_usd).pico if part.stated_usd is not None else None
+    stated = _stated(part)
     cost = computed if stated is None else stated
     if cost is None and card is not None:
         cost = sent.grant.amounts.usd_pico  # A meter without a rate: what was held is the best bound there is.
@@ -133,6 +133,17 @@ def _priced(
         output_tps=_output_tps(sent, usage, parts),
         note=note,
     )
+
+
+def _stated(part: Part) -> int | None:
+    """The cost that the provider states; one that cannot be meant (NaN, below zero) is no statement."""
+    if part.stated_usd is None:
+        return None
+    try:
+        stated = Money(part.stated_usd).pico
+    except BadAmount:
+        return None
+    return stated if stated >= 0 else None
 
 
 def _lines(
@@ -163,6 +174,8 @@ def _echo(sent: Sent, part: Part, parts: Parts) -> PriceCard | None:
         card = parts.prices.card(f"{sent.attempt.facts.provider}/{part.model}", at=sent.attempt.hold.at)
     except Unpriceable:
         return None
+    if reserved.source in ("override", "assumed") and card.source != "override":
+        return None  # A person named this price: the name in an answer overrules them only to another of theirs.
     return None if card.id == reserved.id or card.rates == reserved.rates else card
 
 

@@ -6,11 +6,14 @@ import asyncio
 import random
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
-from weakref import WeakSet
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from weakref import WeakValueDictionary
 
+from tokenguard.calls.holders import Holders
+from tokenguard.calls.reaper import Reaper
+from tokenguard.calls.scope import Node
 from tokenguard.calls.waiting import Lines
 from tokenguard.calls.watch import Watch
 from tokenguard.core.clock import Clock
@@ -18,11 +21,15 @@ from tokenguard.core.events import Event
 from tokenguard.core.ids import Ids
 from tokenguard.core.ports import Backend, Ledger, PriceBook, RetryPolicy, TokenCounter
 
+if TYPE_CHECKING:
+    from tokenguard.errors import SpendStopped
+
 __all__ = ["EXECUTOR_THREADS", "LateParts", "Parts", "Splitter"]
 
 EXECUTOR_THREADS: Final = 4
 """Ledger work of asyncio runs here, never on asyncio's default executor, which waiters of the application may fill."""
 
+R = TypeVar("R")
 Splitter = Callable[..., Any]
 
 
@@ -59,8 +66,14 @@ class Parts:
     busy_timeout_s: float = 60.0
     loops: bool = True
     lines: Lines = field(default_factory=Lines)
-    streams: WeakSet[Any] = field(default_factory=WeakSet[Any])
+    streams: Holders[Any] = field(default_factory=Holders[Any])
     """Streams that are open in this process."""
+    charges: Holders[Any] = field(default_factory=Holders[Any])
+    """Charges that are open in this process."""
+    nodes: WeakValueDictionary[str, Node] = field(default_factory=WeakValueDictionary[str, Node])
+    """Runs, agents and steps that live in this process, by id."""
+    reaper: Reaper = field(default_factory=Reaper)
+    """Does what finalizers leave behind."""
     tree_lock: threading.RLock = field(default_factory=threading.RLock)
     executor: ThreadPoolExecutor = field(default_factory=_new_executor)
     announced: dict[str, None] = field(default_factory=dict[str, None])
@@ -75,13 +88,33 @@ class Parts:
 
     def renew_after_fork(self) -> None:
         """In a forked child: threads, locks and connections of the parent are not usable here."""
+        for holder in (*self.streams.snapshot(), *self.charges.snapshot()):
+            holder.claim()  # The parent settles it; this copy must neither book nor close the shared connection.
         self.tree_lock = threading.RLock()
         self.lines = Lines()
-        self.streams = WeakSet()
+        self.streams, self.charges, self.reaper = Holders(), Holders(), Reaper()
         self.watch = Watch(self)
         self.executor = _new_executor()
         self.owner = self.new_owner()
         self.ledger.dispose(forked=True)
+
+    def submit(self, work: Callable[[], R]) -> Future[R]:
+        """Run ledger work off the caller's thread; after `close` and at interpreter exit, here and now."""
+        try:
+            return self.executor.submit(work)
+        except RuntimeError:
+            done: Future[R] = Future()
+            try:
+                done.set_result(work())
+            except BaseException as error:  # noqa: BLE001  # as an executor does
+                done.set_exception(error)
+            return done
+
+    def mark(self, run_id: str, stop: SpendStopped | None) -> None:
+        """Let the nodes of this process know that a run was stopped, or goes on."""
+        node = self.nodes.get(run_id)
+        if node is not None:
+            node.stopped = stop
 
     @property
     def enforce(self) -> bool:

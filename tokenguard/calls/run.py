@@ -7,6 +7,7 @@ the ledger. What it leaves open (streams) is closed and booked at its end.
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -23,7 +24,7 @@ from tokenguard.core.books import Closure, Entry, Kind
 from tokenguard.core.budget import Budget, Limits, Unit
 from tokenguard.core.receipt import Receipt
 from tokenguard.core.stops import error_from
-from tokenguard.errors import SetupError, SpendStopped
+from tokenguard.errors import LedgerError, SetupError, SpendStopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -78,6 +79,7 @@ class Run:
         self._labels = _checked_labels(labels)
         self._token = token
         self._outcome: str | None = None
+        self._pid = os.getpid()
         self._node: Node | None = None
         self._frame: Frame | None = None
         self._context: Token[Frame | None] | None = None
@@ -131,10 +133,11 @@ class Run:
         self._leave_context()
         for stream in self._open_streams():
             stream.close() if isinstance(stream, Stream) else stream.drop()
-        drive(self.end(error), self._parts)
+        self.finish(error)
 
     async def __aenter__(self) -> Self:
-        await adrive(self.begin(), await self._late.aget())
+        parts = await self._late.aget()
+        await adrive(self.begin(), parts, undo=lambda _: self.end(asyncio.CancelledError()))
         self._context = enter(self.frame)
         return self
 
@@ -142,9 +145,28 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._leave_context()
+        if isinstance(error, GeneratorExit):  # The coroutine is being thrown away and may not await.
+            for stream in self._open_streams():
+                stream.drop() if isinstance(stream, AsyncStream) else stream.close()
+            self.finish(error)
+            return
+        cancelled: asyncio.CancelledError | None = None
         for stream in self._open_streams():
-            await stream.aclose() if isinstance(stream, AsyncStream) else stream.close()
-        await adrive(self.end(error), self._parts)
+            try:
+                await stream.aclose() if isinstance(stream, AsyncStream) else stream.close()
+            except asyncio.CancelledError as late:  # Every stream is closed and the run ended before it goes on.
+                cancelled = late
+        await adrive(self.end(cancelled or error), self._parts)
+        if cancelled is not None:
+            raise cancelled
+
+    def finish(self, error: BaseException | None) -> None:
+        """End a run, blocking; in a generator that is thrown away, which may happen inside any lock, a moment later."""
+        parts = self._parts
+        if isinstance(error, GeneratorExit):
+            parts.reaper.put(lambda: drive(self.end(error), parts))
+        else:
+            drive(self.end(error), parts)
 
     def begin(self) -> Flow[None]:
         """Check the tree's shape, write the node, charge the step. The context is the caller's to enter."""
@@ -155,6 +177,8 @@ class Run:
             self._budgets = (*self._budgets, self._home.run_budget)
         self._node = node = self._new_node(base.node)
         own = scopes_for(self._kind, self.id, self._name, base.scope, self._budgets)
+        self._parts.nodes[self.id] = node
+        self._parts.reaper.begin()
         self._frame = Frame(self._parts.owner_key, entered(), node, base.scope, (*base.scopes, *own))
         yield from self._count_in(base.node)
         try:
@@ -177,10 +201,15 @@ class Run:
         yield from spent(verdict, parent, self._parts)
 
     def end(self, error: BaseException | None) -> Flow[None]:
-        """Write how it ended."""
+        """Write how it ended. A ledger that is away costs nobody the result of what ran inside."""
+        if self._pid != os.getpid():
+            return  # A forked child leaves the block too, but the run is its parent's to end.
         self._count_out()
         outcome, now = self._outcome or _outcome_of(error), self._parts.clock.now()
-        yield from ask(Book(lambda ledger: ledger.leave(self.id, outcome=outcome, at=now)))
+        try:
+            yield from ask(Book(lambda ledger: ledger.leave(self.id, outcome=outcome, at=now)))
+        except LedgerError as away:
+            self._parts.emit(events.Fault(at=now, run_id=self.id, where="leave", error=away))
 
     def _new_node(self, parent: Node | None) -> Node:
         limits = self._limits
@@ -254,7 +283,7 @@ class Run:
             self._context = None
 
     def _open_streams(self) -> list[Any]:
-        return [stream for stream in set(self._node.streams) if not stream.tap.settled] if self._node else []
+        return [stream for stream in self._node.streams.snapshot() if not stream.settled] if self._node else []
 
 
 def _declare(scope: Scope, at: datetime, ledger: Ledger) -> None:

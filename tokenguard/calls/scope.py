@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
+from tokenguard.calls.holders import Holders
 from tokenguard.core.account import Scope
 from tokenguard.core.books import Kind
 from tokenguard.core.budget import Budget, Limits
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Frame", "Node", "current", "enter", "entered", "leave", "scopes_for"]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Node:
     """One live run, agent or step. Counters are changed under the guard's tree lock."""
 
@@ -42,13 +42,14 @@ class Node:
     """Where the node lives in another process: its root there, whose tree it and all below it belong to."""
     stopped: SpendStopped | None = None
     """Set where this process knows of a stop; the ledger's closure is what holds across processes."""
-    final_used: bool = False
+    final_call: str | None = None
+    """The call that took the reserve for the final answer; only its attempts may spend it."""
     live_children: int = 0
     descendants: int = 0
     spawned_s: deque[float] = field(default_factory=deque[float])
     flow: deque[tuple[float, int, int]] = field(default_factory=deque[tuple[float, int, int]])
     """(monotonic seconds, pico-USD, tokens) of the last minute, where velocity is limited."""
-    streams: WeakSet[Any] = field(default_factory=WeakSet[Any])
+    streams: Holders[Any] = field(default_factory=Holders[Any])
     repeats: Repeats = field(default_factory=Repeats)
     agent: str | None = field(init=False)
     """Name of the innermost agent."""
@@ -150,11 +151,14 @@ def leave(frame: Frame, token: Token[Frame | None]) -> None:
 
 
 def scopes_for(kind: Kind, node_id: str, name: str, scope: str, budgets: tuple[Budget, ...]) -> tuple[Scope, ...]:
-    """The scopes that a run, agent or step adds to its path: its name over time first, then this one entry."""
+    """The scopes that a run, agent or step adds to its path: its name over time first, then this one entry.
+
+    The name is on the path of runs and agents even without a budget, so that one which a person sets on it binds.
+    """
     over_time = tuple(budget for budget in budgets if budget.per != "run")
     once = tuple(budget for budget in budgets if budget.per == "run")
-    named: tuple[Scope, ...] = ()
-    if over_time:
-        path = f"{scope}/{name}" if scope else name
-        named = (Scope(f"{kind}:{path}", f"{kind} {path}", over_time),)
-    return (*named, Scope(f"run:{node_id}", f"{kind} {name}", once))
+    entry = Scope(f"run:{node_id}", f"{kind} {name}", once)
+    if kind is Kind.STEP and not over_time:
+        return (entry,)
+    path = f"{scope}/{name}" if scope else name
+    return (Scope(f"{kind}:{path}", f"{kind} {path}", over_time), entry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Final, Self
 
 from tokenguard.calls.drive import adrive, drive
@@ -54,6 +55,7 @@ class ScopeBlock:
             )
         self._late, self._base, self._path = late, base, path
         self._budgets = (budget,) if budget is not None else ()
+        self._lock = threading.Lock()
         self._entered: list[tuple[Frame, Token[Frame | None]]] = []
 
     def __enter__(self) -> Self:
@@ -65,7 +67,7 @@ class ScopeBlock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        leave(*self._entered.pop())
+        self._leave()
 
     async def __aenter__(self) -> Self:
         parts = await self._late.aget()
@@ -77,7 +79,15 @@ class ScopeBlock:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        leave(*self._entered.pop())
+        self._leave()
+
+    def _leave(self) -> None:
+        """Leave this context's own entry: one block may be entered by many tasks and threads at once."""
+        here = entered()
+        with self._lock:
+            places = [place for place, (frame, _) in enumerate(self._entered) if frame is here]
+            entry = self._entered.pop(places[-1] if places else -1)
+        leave(*entry)
 
     def _frame(self, parts: Parts) -> Frame:
         base = self._base()

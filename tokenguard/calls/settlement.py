@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
 from tokenguard.calls.effects import Book, Flow, ask
@@ -12,7 +13,7 @@ from tokenguard.core.money import Money, dollars
 from tokenguard.core.receipt import CallReceipt, Receipt
 from tokenguard.core.stops import closes_run, closure_of, stop_of
 from tokenguard.core.usage import Quality
-from tokenguard.errors import LedgerConflict, LedgerError, SpendStopped
+from tokenguard.errors import BadAmount, LedgerConflict, LedgerError, SpendStopped
 
 if TYPE_CHECKING:
     from tokenguard.calls.effects import Send
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from tokenguard.core.ports import Failure, Ledger
     from tokenguard.core.verdict import AccountState, Short
 
-__all__ = ["close_scope", "failed", "kept", "returned", "settled", "spent"]
+__all__ = ["close_scope", "failed", "kept", "returned", "settled", "spent", "tell"]
 
 _ANNOUNCED_MAX = 1024
 
@@ -31,20 +32,20 @@ def settled(sent: Sent, booking: Booking, parts: Parts) -> Flow[CallReceipt]:
     hold = sent.attempt.hold
     try:
         done = yield from ask(Book(lambda ledger: ledger.settle(hold.id, booking)))
-    except LedgerError as away:
+    except (LedgerError, BadAmount) as away:
         # The answer is paid for and must reach its caller. Its hold stands in the books: nothing is free, and
         # nothing is lost.
         parts.emit(events.Fault(at=booking.at, run_id=sent.attempt.facts.run_id, where="settle", error=away))
-        return _receipt(sent, booking, parts, quality=Quality.ASSUMED)
+        return _receipt(sent, replace(booking, status=Status.UNRESOLVED, quality=Quality.ASSUMED), parts)
     parts.lines.room_made(state.account.id for state in sent.grant.states)
     _note_flow(sent, booking, parts)
-    _tell(sent, booking, done, parts)
+    tell(sent, booking, done, parts)
     return _receipt(sent, booking, parts)
 
 
 def failed(sent: Sent, send: Send, error: BaseException, parts: Parts) -> Flow[Failure]:
     """Book an attempt that raised: nothing owed, or nobody knows."""
-    failure = parts.backend.failure(error)
+    failure = parts.backend.failure(error, handling=send.handling)
     hold = sent.attempt.hold
     if not send.begun:
         yield from settled(sent, dropped(sent, parts, note="never sent"), parts)
@@ -80,6 +81,8 @@ def spent(short: Short, node: Node | None, parts: Parts) -> Flow[NoReturn]:
     error = stop_of(short)
     account = short.state.account
     run_id = closes_run(account)
+    if run_id is not None and _keeps_last_words(short, run_id, node):
+        raise error
     if run_id is not None:
         yield from close_scope(error, run_id, node, parts, account_id=account.id)
     elif account.id not in parts.announced:
@@ -88,6 +91,13 @@ def spent(short: Short, node: Node | None, parts: Parts) -> Flow[NoReturn]:
         parts.announced[account.id] = None
         _stopped(error, node, parts)
     raise error
+
+
+def _keeps_last_words(short: Short, run_id: str, node: Node | None) -> bool:
+    """Whether only the reserve for the final answer is left and its run may still speak: then it stays open."""
+    soft = short.state.account.reserve_final_pico and short.asked <= short.state.free
+    owner = next((one for one in node.lineage if one.id == run_id), None) if node else None
+    return bool(soft) and owner is not None and owner.final_call is None
 
 
 def close_scope(
@@ -99,9 +109,7 @@ def close_scope(
     nodes = yield from ask(Book(lambda ledger: ledger.tree(run_id)))
     if nodes:
         error.receipt = Receipt.of(nodes, ledger=parts.ledger.name)
-    for one in node.lineage if node else ():
-        if one.id == run_id:
-            one.stopped = error
+    parts.mark(run_id, error)
     if first:
         _stopped(error, node, parts)
 
@@ -125,7 +133,7 @@ def kept(sent: Sent, booking: Booking, parts: Parts) -> Flow[None]:
     except LedgerError as away:
         parts.emit(events.Fault(at=booking.at, run_id=sent.attempt.facts.run_id, where="keep", error=away))
         return
-    _tell(sent, booking, Settled(()), parts)
+    tell(sent, booking, Settled(()), parts)
 
 
 def _note_flow(sent: Sent, booking: Booking, parts: Parts) -> None:
@@ -141,7 +149,7 @@ def _note_flow(sent: Sent, booking: Booking, parts: Parts) -> None:
                 one.flow.append((now_s, booking.amounts.usd_pico, booking.amounts.tokens))
 
 
-def _tell(sent: Sent, booking: Booking, done: Settled, parts: Parts) -> None:
+def tell(sent: Sent, booking: Booking, done: Settled, parts: Parts) -> None:
     """The facts of one settlement, for the sinks."""
     attempt, run_id = sent.attempt, sent.attempt.facts.run_id
     at = booking.at
@@ -206,13 +214,13 @@ def _warn(state: AccountState, booking: Booking, parts: Parts, run_id: str | Non
             )
 
 
-def _receipt(sent: Sent, booking: Booking, parts: Parts, *, quality: Quality | None = None) -> CallReceipt:
+def _receipt(sent: Sent, booking: Booking, parts: Parts) -> CallReceipt:
     cost = booking.ceiling_pico if booking.status is Status.UNRESOLVED else booking.amounts.usd_pico
     return CallReceipt(
         attempt_id=sent.attempt.hold.id,
         model=sent.attempt.target.model,
         status=booking.status,
-        quality=quality or booking.quality,
+        quality=booking.quality,
         cost=Money.from_pico(cost),
         ceiling=Money.from_pico(booking.ceiling_pico),
         usage=booking.usage,

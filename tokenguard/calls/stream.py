@@ -94,8 +94,13 @@ class Tap:
         return part
 
     def complete(self, part: Part) -> bool:
-        """Whether the answer is whole with this part, so that only its usage may still come."""
-        return part.finish_reason is not None or part.usage is not None
+        """Whether the answer is whole with this part, so that only its usage may still come.
+
+        Of several answers the first one's finish says nothing about the others; usage beside text is a running count.
+        """
+        if part.usage is not None and not part.text:
+            return True
+        return part.finish_reason is not None and self.sent.attempt.bounds.ask.answers == 1
 
     def hidden(self, chunk: Any) -> bool:
         """Whether a chunk after the finish is only there because we asked for usage."""
@@ -141,9 +146,9 @@ class Tap:
         booking = counted(self.sent, self._whole(), self.parts, unread=1)
         self.receipt = yield from settled(self.sent, booking, self.parts)
 
-    def broken(self, error: BaseException) -> Flow[None]:
+    def broken(self, error: BaseException, handling: BaseException | None) -> Flow[None]:
         """Book a stream that the network or the provider cut."""
-        failure = self.parts.backend.failure(error)
+        failure = self.parts.backend.failure(error, handling=handling)
         # Errors inside a stream carry no real status: once anything came, only the provider knows what it bills.
         if not failure.billed and self.sent.first_s is None:
             yield from settled(self.sent, rejected(self.sent, failure, self.parts), self.parts)

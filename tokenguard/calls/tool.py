@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
 
 from tokenguard.calls.drive import adrive, drive
-from tokenguard.calls.guards import tool_loop, tool_returned
+from tokenguard.calls.guards import still_stopped, tool_loop, tool_returned
 from tokenguard.calls.scope import Node, current
 from tokenguard.core.untrusted import list_of
 from tokenguard.errors import SetupError
@@ -50,7 +50,10 @@ def guarded_tool(function: F, name: str, loop_key: LoopKey, late: LateParts) -> 
 
         async def awrapper(*args: Any, **kwargs: Any) -> Any:
             parts = await late.aget()
-            node = _live_node(parts)
+            node = _node(parts)
+            stop = await adrive(still_stopped(node, parts), parts)
+            if stop is not None:
+                raise stop
             began_s = parts.clock.monotonic()
             result = await function(*args, **kwargs)
             await adrive(_noted(node, name, evidence(args, kwargs, result), began_s, parts), parts)
@@ -60,7 +63,10 @@ def guarded_tool(function: F, name: str, loop_key: LoopKey, late: LateParts) -> 
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         parts = late.get()
-        node = _live_node(parts)
+        node = _node(parts)
+        stop = drive(still_stopped(node, parts), parts)
+        if stop is not None:
+            raise stop
         began_s = parts.clock.monotonic()
         result = function(*args, **kwargs)
         drive(_noted(node, name, evidence(args, kwargs, result), began_s, parts), parts)
@@ -69,14 +75,10 @@ def guarded_tool(function: F, name: str, loop_key: LoopKey, late: LateParts) -> 
     return cast("F", functools.wraps(function)(wrapper))
 
 
-def _live_node(parts: Parts) -> Node | None:
-    """The node that the tool runs in; a stopped run's tools do not run."""
+def _node(parts: Parts) -> Node | None:
+    """The node that the tool runs in."""
     frame = current(parts.owner_key)
-    node = frame.node if frame else None
-    stop = node.stop() if node and parts.enforce else None
-    if stop is not None:
-        raise stop.again()
-    return node
+    return frame.node if frame else None
 
 
 def _key(signature: inspect.Signature, loop_key: LoopKey, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

@@ -29,6 +29,11 @@ class Watched(Protocol):
     """A metered stream of either kind."""
 
     @property
+    def settled(self) -> bool:
+        """Whether somebody has taken on the settlement."""
+        ...
+
+    @property
     def tap(self) -> Tap:
         """What it delivered so far."""
         ...
@@ -57,17 +62,23 @@ class Watch:
     def _run(self) -> None:
         looks = 0
         while not self._wake.wait(_LOOK_S):
-            streams = [stream for stream in set(self._parts.streams) if not stream.tap.settled]
-            with self._lock:
-                if not streams:
-                    self._thread = None
-                    return
             looks += 1
-            try:
-                self._look(streams, renew=looks % _RENEW_EVERY == 0)
-            except LedgerError as away:
-                # The hold stands whatever happens; streams go on and are asked about again.
-                self._parts.emit(events.Fault(at=self._parts.clock.now(), run_id=None, where="watch", error=away))
+            if not self._looked(renew=looks % _RENEW_EVERY == 0):
+                return
+
+    def _looked(self, *, renew: bool) -> bool:
+        """One look; False: nothing is open. A method of its own, or its list would keep dropped streams alive."""
+        with self._lock:
+            streams = [stream for stream in self._parts.streams.snapshot() if not stream.settled]
+            if not streams:
+                self._thread = None
+                return False
+        try:
+            self._look(streams, renew=renew)
+        except LedgerError as away:
+            # The hold stands whatever happens; streams go on and are asked about again.
+            self._parts.emit(events.Fault(at=self._parts.clock.now(), run_id=None, where="watch", error=away))
+        return True
 
     def _look(self, streams: Sequence[Watched], *, renew: bool) -> None:
         nodes = {one.id: one for stream in streams for one in _lineage(stream)}

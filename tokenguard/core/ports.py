@@ -292,8 +292,13 @@ class Backend(Protocol):
         """The provider's name and the endpoint (None: the provider's own) that a model name leads to; cheap."""
         ...
 
-    def failure(self, error: BaseException) -> Failure:
-        """Whether an error may have been billed and may be tried again."""
+    def failure(self, error: BaseException, *, handling: BaseException | None = None) -> Failure:
+        """Whether an error may have been billed and may be tried again.
+
+        Args:
+            error: As the provider's library raised it.
+            handling: What the caller was handling when it sent; reached through `__context__`, but no cause of `error`.
+        """
         ...
 
     def close_stream(self, stream: Any) -> None:

@@ -60,13 +60,13 @@ class Usage:
         quantities = _leaves(self)
         if {*map(type, quantities)} == _WHOLE and min(quantities) >= 0:
             return  # Nearly every usage there is; which leaf is wrong is only looked for where one is.
-        for meter, quantity in zip(METERS, quantities, strict=True):
-            if type(quantity) is not int or quantity < 0:
-                raise BadAmount(
-                    f"usage {meter} = {quantity!r} cannot be meant: counts are whole numbers, 0 or more.",
-                    bucket=meter,
-                    amount=repr(quantity),
-                )
+        leaves = zip(METERS, quantities, strict=True)
+        meter, quantity = next(leaf for leaf in leaves if type(leaf[1]) is not int or leaf[1] < 0)
+        raise BadAmount(
+            f"usage {meter} = {quantity!r} cannot be meant: counts are whole numbers, 0 or more.",
+            bucket=meter,
+            amount=repr(quantity),
+        )
 
     @property
     def input_total(self) -> int:

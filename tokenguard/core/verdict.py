@@ -62,7 +62,7 @@ class Ask:
         answers: n, >= 1.
         calls: 1 for an attempt, 0 for a bare step.
         steps: 1 where the call is a step of its own.
-        final: This is the run's last answer, which may spend the reserve kept back for it.
+        final_scope: Key of the scope whose last answer this is: it may spend the reserve kept back there.
         priced: False where no price is known: then it fits no account in usd.
     """
 
@@ -75,7 +75,7 @@ class Ask:
     answers: int = 1
     calls: int = 1
     steps: int = 0
-    final: bool = False
+    final_scope: str | None = None
     priced: bool = True
 
     def amounts(self, output_tokens: int) -> Amounts:
@@ -178,7 +178,7 @@ def _clamp(ask: Ask, states: Sequence[AccountState]) -> int:
 
 def _kept(state: AccountState, ask: Ask) -> int:
     """The reserve for the final answer, which only the final answer may touch."""
-    return 0 if ask.final else state.account.reserve_final_pico
+    return 0 if state.account.scope_key == ask.final_scope else state.account.reserve_final_pico
 
 
 def _room(state: AccountState, ask: Ask) -> int:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-from tokenguard.core.untrusted import field_of, list_of
+from tokenguard.core.untrusted import field_of, list_of, mapping_of
 
 __all__ = ["STOP_AT", "WINDOW", "Finding", "Repeats", "call_evidence", "digest", "repeated_call"]
 
@@ -79,7 +79,7 @@ def repeated_call(messages: Sequence[Mapping[str, Any]]) -> Finding | None:
 
     Looks at the last `WINDOW` rounds of tool calls only, from the end, so its cost does not grow with the conversation.
     """
-    if not messages or messages[-1].get("role") != "tool":
+    if not messages or mapping_of(messages[-1]).get("role") != "tool":
         return None
     rounds = _rounds(messages)
     for tool, fingerprint in rounds[-1] if rounds else ():
@@ -113,7 +113,7 @@ def _rounds(messages: Sequence[Mapping[str, Any]]) -> list[frozenset[tuple[str, 
     """The latest tool rounds, oldest first: for each assistant turn the set of (tool, call + result)."""
     results: dict[str, Any] = {}
     found: list[frozenset[tuple[str, str]]] = []
-    for message in reversed(messages):
+    for message in map(mapping_of, reversed(messages)):
         if len(found) >= WINDOW:
             break
         if message.get("role") == "tool":

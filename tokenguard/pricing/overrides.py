@@ -40,6 +40,9 @@ _OTHER_KEYS: Final = (
 _SERVICES: Final = ("batch", "flex", "priority")
 _ENOUGH: Final = frozenset({"free", "like", "input", "output", "per_request", "input_second", "output_second"})
 _LONGEST_PRICE: Final = 40
+_TABLES: Final = ("prices", "alias")
+_PROJECT_FILE: Final = "tokenguard.toml"
+"""May hold prices beside settings, which `config.settings` reads and checks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,8 @@ def read_overrides(source: Path | str | Mapping[str, Any] | None) -> Overrides:
         line = re.search(r"line (\d+)", str(error))
         where = int(line.group(1)) if line else None
         raise SettingsError(f"the price file {path} is not TOML: {error}.", path=str(path), line=where) from None
+    if path.name == _PROJECT_FILE:
+        content = {key: content[key] for key in _TABLES if key in content}
     return _read(content, _Door(str(path), text), blake2b(text.encode(), digest_size=4).hexdigest())
 
 
@@ -120,8 +125,8 @@ class _Door:
 
 def _read(content: Mapping[str, Any], door: _Door, digest: str) -> Overrides:
     for key in content:
-        if key not in ("prices", "alias"):
-            _unknown(key, ("prices", "alias"), door, "at the top of a price file")
+        if key not in _TABLES:
+            _unknown(key, _TABLES, door, "at the top of a price file")
     version = f"price file {digest}"
     prices: dict[str, tuple[Override, ...]] = {}
     for model, value in _table(content.get("prices", {}), "prices", door).items():

@@ -200,7 +200,7 @@ def test_the_reserve_for_the_last_answer_is_kept_from_others(ledger: Any, desk: 
     scope = desk.scope(usd="0.10", reserve_final="0.04")
 
     ordinary = ledger.reserve(desk.hold(scope), desk.ask(cents=7))
-    final = ledger.reserve(desk.hold(scope), desk.ask(cents=7, final=True))
+    final = ledger.reserve(desk.hold(scope), desk.ask(cents=7, final_scope=scope.key))
 
     assert isinstance(ordinary, Short)
     assert isinstance(final, Grant)

@@ -1,0 +1,75 @@
+"""Where the ledger is when nobody says, and what this process is called."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tokenguard.config import location
+from tokenguard.config.location import default_database, owner_id
+
+
+def test_the_ledger_is_beside_the_nearest_pyproject(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").touch()
+    below = tmp_path / "src" / "deep"
+    below.mkdir(parents=True)
+
+    assert default_database(below) == tmp_path / "tokenguard.db"
+
+
+def test_without_a_project_the_ledger_is_in_the_users_state_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+    found = default_database(tmp_path)
+
+    assert found == tmp_path / "state" / "tokenguard" / "tokenguard.db"
+    assert found.parent.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("platform", "environ", "folder"),
+    [
+        ("linux", {}, ".local/state/tokenguard"),
+        ("darwin", {}, "Library/Application Support/tokenguard"),
+        ("win32", {"LOCALAPPDATA": "{home}/Local"}, "Local/tokenguard"),
+        ("win32", {}, "AppData/Local/tokenguard"),
+    ],
+)
+def test_every_platform_has_a_state_folder_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: str, environ: dict[str, str], folder: str
+) -> None:
+    monkeypatch.setattr(location.sys, "platform", platform)
+    for name in ("XDG_STATE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value.format(home=tmp_path))
+
+    assert default_database(tmp_path) == tmp_path / folder / "tokenguard.db"
+
+
+def test_this_process_is_called_the_same_as_long_as_it_lives_and_others_are_not() -> None:
+    program = "from tokenguard.config.location import owner_id; print(owner_id())"
+
+    mine = owner_id(), owner_id()
+    other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
+
+    assert mine[0] == mine[1] != other
+    assert str(os.getpid()) in mine[0].split("/")
+
+
+def test_where_the_kernel_does_not_say_the_host_stands_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: Any, **__: Any) -> str:
+        raise FileNotFoundError("/proc")
+
+    monkeypatch.setattr(location.Path, "read_text", unknown)  # as on macOS and Windows
+
+    assert owner_id() == f"{os.uname().nodename}//{os.getpid()}/0"
