@@ -245,7 +245,7 @@ class Slow(ScriptedBackend):
     async def asend(self, request: Request) -> Any:
         return SlowChunks(super().send(request), self._never, self.reached)
 
-    async def aclose_stream(self, stream: Any) -> None:  # noqa: ARG002  # the port's signature
+    async def aclose_stream(self, stream: Any) -> None:  # the port's signature
         self.closing.set()
         await self.may_close.wait()
         self.closed_streams += 1

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from tokenguard.core.ids import RandomIds
 from tokenguard.errors import LedgerConflict
 from tokenguard.ledger.memory import MemoryLedger
+from tokenguard.testing import FakeClock
 
 
 @pytest.fixture
@@ -86,3 +88,23 @@ def test_a_forked_child_gets_a_lock_of_its_own(books: MemoryLedger) -> None:
     books.dispose(forked=True)
 
     assert books.tree("run-1") == ()
+
+
+def test_runs_that_are_over_leave_nothing_but_their_totals(desk: Any) -> None:
+    ledger = MemoryLedger(FakeClock(desk.noon), RandomIds())
+
+    for number in range(1_500):
+        run = f"run-{number}"
+        scope = desk.scope(f"run:{run}", usd="0.01")
+        ledger.declare(scope, desk.noon)
+        ledger.enter(desk.entry(run))
+        hold = desk.hold(scope, run=run)
+        ledger.reserve(hold, desk.ask())
+        ledger.settle(hold.id, desk.booking())
+        ledger.close_run(desk.closure(run))
+        ledger.leave(run, outcome="stopped", at=desk.noon)
+
+    assert len(ledger._caps) <= 1_001
+    assert len(ledger._caps._budgets) <= 1_001
+    assert len(ledger._closures) <= 1_001
+    assert sum(row.calls for row in ledger.spend(["agent"])) == 1_500

@@ -120,6 +120,8 @@ class MemoryLedger:
         with self._lock:
             for forgotten in self._nodes.end(node_id, outcome, at):
                 self._totals.forget(forgotten)
+                self._caps.forget(f"run:{forgotten}")
+                self._closures.pop(forgotten, None)
 
     # ---- calls -----------------------------------------------------------------------------------------------------
 

@@ -50,6 +50,8 @@ class Caps:
         self._windows = Windows()
         self._budgets: dict[str, dict[tuple[str, str, str, str], StoredBudget]] = {}
         self._balances: dict[str, Balance] = {}
+        self._by_scope: dict[str, list[str]] = {}
+        """Balances of single runs, so that they go when the run is forgotten."""
 
     def __len__(self) -> int:
         return len(self._balances)
@@ -67,6 +69,8 @@ class Caps:
             if len(self._balances) >= _KEEP_WINDOWS and opening.account.ends_at is not None:
                 self._forget_windows(opening.account.ends_at - _LATE)
             balance = self._balances[opening.account.id] = Balance(opening.account, opening.cap)
+            if opening.account.scope_key.startswith("run:"):
+                self._by_scope.setdefault(opening.account.scope_key, []).append(opening.account.id)
         return balance
 
     def declare(self, scope: Scope, at: datetime) -> None:
@@ -125,6 +129,13 @@ class Caps:
             BudgetState(one, self.state(one.account_in(self._windows.at(one.per, one.tz, at))))
             for one in sorted(stored, key=lambda one: one.key)
         )
+
+    def forget(self, scope_key: str) -> None:
+        """Drop what belongs to a run that is over and forgotten; a balance that is still held on stays."""
+        self._budgets.pop(scope_key, None)
+        for account_id in self._by_scope.pop(scope_key, ()):
+            if account_id in self._balances and not self._balances[account_id].live:
+                del self._balances[account_id]
 
     def _forget_windows(self, before: datetime) -> None:
         """Drop balances of windows that ended a day ago, once there are thousands."""
