@@ -89,6 +89,7 @@ class NoModel:
         return "openai", None
 
     def failure(self, error: BaseException, *, handling: BaseException | None = None) -> Failure:
+        del handling
         return Failure(billed=True, retryable=False, error_class=type(error).__name__)
 
     def close_stream(self, stream: Any) -> None:

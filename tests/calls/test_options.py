@@ -105,6 +105,32 @@ def test_a_file_search_that_litellm_would_emulate_is_refused() -> None:
     assert [model for model, _ in line.sent] == [PENNY]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"extra_body": {"max_tokens": 100_000}},
+        {"extra_body": {"n": 50}},
+        {"additional_drop_params": ["max_tokens"]},
+        {"max_completion_tokens": 400},
+    ],
+)
+def test_nothing_may_change_the_size_of_an_answer_behind_what_is_held_for_it(options: dict[str, Any]) -> None:
+    line = Line(CENT)
+
+    with pytest.raises(tg.SetupError):
+        line.call(**options)
+
+    assert line.sent == []
+
+
+def test_other_fields_of_an_extra_body_are_the_callers() -> None:
+    line = Line(CENT)
+
+    line.call(extra_body={"reasoning": {"effort": "low"}}, additional_drop_params=["seed"])
+
+    assert line.sent[0][1]["extra_body"] == {"reasoning": {"effort": "low"}}
+
+
 def test_without_a_usd_cap_an_unpriced_part_of_a_priced_model_is_sent() -> None:
     audio = [{"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}]}]
     line = Line(CENT, CENT)

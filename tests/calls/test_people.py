@@ -9,7 +9,7 @@ import pytest
 from support import PENNY, PRICES, ask
 
 import tokenguard as tg
-from tokenguard.testing import ScriptedReply, scripted_guard
+from tokenguard.testing import FakeClock, ScriptedReply, scripted_guard
 
 CENT = ScriptedReply("done", usage={"prompt_tokens": 0, "completion_tokens": 400})
 
@@ -54,6 +54,45 @@ def test_a_resume_of_a_run_that_was_not_stopped_says_so() -> None:
 
     assert (before, after) == (False, True)
     assert [event.why for event in resumed] == ["it was fine"]
+
+
+def test_a_resume_from_elsewhere_lets_a_run_of_this_process_go_on() -> None:
+    clock = FakeClock()
+
+    with cents(clock=clock) as guard, guard.run("fast", limits=tg.Limits(usd_per_minute="0.01")) as run:
+        call(guard, 1)
+        with pytest.raises(tg.VelocityExceeded):
+            call(guard, 2)
+        with cents(ledger=guard.late.get().ledger) as elsewhere:
+            resumed = elsewhere.resume(run.id, why="the burst was meant", by="ada")
+        call(guard, 3)
+        with pytest.raises(tg.VelocityExceeded):
+            call(guard, 4)
+
+    assert resumed
+    assert run.receipt().calls == 2
+
+
+def test_a_tool_of_a_run_that_was_resumed_elsewhere_runs_again() -> None:
+    ran: list[str] = []
+
+    with cents() as guard:
+
+        @guard.tool
+        def read(path: str) -> str:
+            ran.append(path)
+            return path
+
+        with guard.run("agent") as run:
+            guard.kill(run.id, why="enough", by="ada")
+            with pytest.raises(tg.RunRevoked):
+                read("a.txt")
+            with cents(ledger=guard.late.get().ledger) as elsewhere:
+                elsewhere.resume(run.id, why="it was fine", by="ada")
+            read("b.txt")
+            read("c.txt")
+
+    assert ran == ["b.txt", "c.txt"]
 
 
 @pytest.mark.parametrize(("unit", "cap", "more"), [("tokens", 900, 400), ("calls", 2, 1), ("steps", 2, 1)])
@@ -157,6 +196,15 @@ def test_a_charge_that_never_began_cannot_end() -> None:
         guard.charge("browser", up_to="0.50").__exit__(None, None, None)
 
     assert run.receipt().held == tg.Money(0)
+
+
+def test_a_charge_that_ended_twice_is_booked_once() -> None:
+    with cents() as guard, guard.run("agent") as run:
+        with guard.charge("browser", up_to="0.50") as charge:
+            charge.usd("0.20")
+        charge.__exit__(None, None, None)
+
+    assert run.receipt().cost == tg.Money("0.20")
 
 
 async def test_a_charge_under_asyncio_is_reserved_first_and_settles_at_its_cost() -> None:

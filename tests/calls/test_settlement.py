@@ -72,6 +72,27 @@ def test_a_cost_that_the_provider_states_is_booked_where_we_have_no_rate() -> No
     assert (receipt.cost, receipt.quality) == (tg.Money("0.123"), "reported")
 
 
+@pytest.mark.parametrize("stated", ["NaN", "-1", "free of charge"])
+def test_a_stated_cost_that_cannot_be_meant_is_no_statement(stated: str) -> None:
+    till = Till(ScriptedReply("hi", usage=TEXT, stated_usd=stated))
+
+    with till.guard:
+        till.call("openai/text-only")
+
+    assert till.booking.stated_pico is None
+    assert till.booking.amounts.usd_pico == (100 + 2 * 10) * 10**6
+
+
+def test_a_price_that_a_person_named_is_not_overruled_by_the_name_in_an_answer() -> None:
+    till = Till(ScriptedReply("hi", usage=TEXT, model="gpt-4o"))
+
+    with till.guard:
+        till.call("openai/text-only")
+
+    assert till.booking.amounts.usd_pico == (100 + 2 * 10) * 10**6
+    assert till.booking.response_model == "gpt-4o"
+
+
 def test_an_answer_without_usage_and_without_text_pays_its_prompt() -> None:
     till = Till(ScriptedReply("", usage=None))
 
@@ -177,6 +198,46 @@ def test_an_open_stream_outlives_a_ledger_that_cannot_be_asked_about_stops() -> 
     assert {fault.where for fault in till.faults} == {"watch"}
     assert len(rest) > 1
     assert run.receipt().cost > tg.Money(0)
+
+
+def test_a_ledger_that_is_away_when_a_run_ends_costs_nobody_its_result() -> None:
+    till = Till(ScriptedReply("hi", usage=TEXT), ledger=Leaving("leave"))
+
+    with till.guard:
+        reply = till.call("openai/text-only")
+
+    assert reply.choices[0].message.content == "hi"
+    assert [fault.where for fault in till.faults] == ["leave"]
+
+
+def test_a_ledger_that_is_away_when_a_loop_is_found_costs_nobody_the_answer() -> None:
+    till = Till(*[ScriptedReply("same", usage=TEXT)] * 6, ledger=Leaving("closures"))
+
+    with till.guard as guard, guard.run("agent") as run:
+        answers = [guard.completion("openai/text-only", ask()) for _ in range(6)]
+
+    assert len(answers) == run.receipt().calls == 6
+    assert [fault.where for fault in till.faults] == ["loops"]
+
+
+class Odd(dict[str, Any]):
+    """A message of somebody's library that fails when it is asked for one field."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        if key == "tool_calls":
+            raise RuntimeError("not loaded")
+        return super().get(key, default)
+
+
+def test_a_message_that_a_detector_trips_over_breaks_no_call() -> None:
+    till = Till(ScriptedReply("hi", usage=TEXT))
+    history = [Odd(role="assistant", content="x"), {"role": "tool", "tool_call_id": "c1", "content": "y"}]
+
+    with till.guard as guard, guard.run("agent") as run:
+        guard.completion("openai/text-only", [*ask(), *history])
+
+    assert {fault.where for fault in till.faults} == {"loops"}
+    assert run.receipt().calls == 1
 
 
 class Forgetful:

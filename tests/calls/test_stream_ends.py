@@ -17,6 +17,7 @@ from support import PENNY, PRICES, ask
 import tokenguard as tg
 from tokenguard.backends.scripted import ScriptedStream
 from tokenguard.calls.holders import Holders
+from tokenguard.calls.iterate import AsyncStream, Stream
 from tokenguard.core.ports import Failure, Request
 from tokenguard.testing import FakeClock, ScriptedBackend, ScriptedReply
 
@@ -206,6 +207,79 @@ def test_a_stream_without_a_finish_is_counted() -> None:
     assert text(chunks) == "one two three four"
     assert run.receipt().cost == run.receipt().estimated > tg.Money(0)
     assert run.receipt().held == tg.Money(0)
+
+
+async def test_an_async_stream_without_usage_is_counted() -> None:
+    silent = ScriptedReply("one two three four", usage=None)
+
+    with guarded(Wire(reply=silent)) as guard:
+        async with guard.run("agent") as run:
+            chunks = [chunk async for chunk in await astream(guard)]
+
+    assert text(chunks) == "one two three four"
+    assert run.receipt().cost == run.receipt().estimated > tg.Money(0)
+
+
+async def test_a_run_thrown_away_with_its_coroutine_drops_its_streams_and_ends() -> None:
+    backend, runs = Wire(), []
+
+    with guarded(backend) as guard:
+
+        async def work() -> None:
+            async with guard.run("agent") as run:
+                runs.append(run)
+                runs.append(await astream(guard))
+                await anext(runs[-1])
+                runs.append(stream(guard))
+                await asyncio.Event().wait()
+
+        await guard.late.aget()
+        coroutine = work()
+        coroutine.send(None)
+        coroutine.close()
+        guard.late.get().reaper.finish()
+        receipt = runs[0].receipt()
+
+    assert receipt.node.ended_at is not None
+    assert receipt.held == tg.Money(0)
+    assert receipt.calls == 2
+
+
+async def test_a_run_cancelled_while_it_closes_its_streams_closes_them_all_and_ends() -> None:
+    backend = Slow(is_usage)
+    backend.may_close.clear()
+    runs: list[Any] = []
+
+    with guarded(backend) as guard:
+
+        async def work() -> None:
+            async with guard.run("agent") as run:
+                runs.append(run)
+                for _ in range(2):
+                    chunks = await astream(guard)
+                    await anext(chunks)
+                    runs.append(chunks)
+
+        task = asyncio.create_task(work())
+        await backend.closing.wait()
+        task.cancel()
+        await asyncio.sleep(0)
+        backend.may_close.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    assert backend.closed_streams == 2
+    assert runs[0].receipt().node.outcome == "cancelled"
+    assert runs[0].receipt().held == tg.Money(0)
+
+
+@pytest.mark.parametrize("kind", [Stream, AsyncStream])
+def test_a_stream_that_was_never_made_is_collected_without_a_word(kind: Any) -> None:
+    stillborn = kind.__new__(kind)
+
+    stillborn.__del__()
+
+    assert stillborn.__dict__ == {}
 
 
 def test_an_interrupt_from_the_keyboard_closes_the_stream_and_books_what_came() -> None:

@@ -50,30 +50,28 @@ def guarded(call: Call, parts: Parts) -> Flow[Any]:
     """
     yield from check_repeats(call, parts)
     yield from check_velocity(call, parts)
-    number, last = 0, len(call.targets) - 1
     retry = parts.retry(call.retries)
-    for index, target in enumerate(call.targets):
-        tried = 0
-        while True:
-            number, tried = number + 1, tried + 1
-            sent = yield from _granted(call, target, number, parts)
-            yield from check_wall(sent, parts)
-            send = Send(request_for(sent.attempt, sent.grant, final=sent.final, enforce=parts.enforce))
-            try:
-                reply = yield from ask(send)
-            except BaseException as error:
-                failure = yield from failed(sent, send, error, parts)
-                if not isinstance(error, Exception) or isinstance(error, TokenguardError):
-                    raise
-                wait_s = retry.next_wait(tried, failure)
-                if wait_s is None and index == last:
-                    raise
-                if wait_s is None:
-                    break  # The next target.
-            else:
-                return (yield from _answered(sent, reply, parts))
+    number, tried, left = 0, 0, list(call.targets)
+    while True:
+        number, tried = number + 1, tried + 1
+        sent = yield from _granted(call, left[0], number, parts)
+        yield from check_wall(sent, parts)
+        send = Send(request_for(sent.attempt, sent.grant, final=sent.final, enforce=parts.enforce))
+        try:
+            reply = yield from ask(send)
+        except BaseException as error:
+            failure = yield from failed(sent, send, error, parts)
+            if not isinstance(error, Exception) or isinstance(error, TokenguardError):
+                raise
+            wait_s = retry.next_wait(tried, failure)
+            if wait_s is None and len(left) == 1:
+                raise
+        else:
+            return (yield from _answered(sent, reply, parts))
+        if wait_s is None:
+            left, tried = left[1:], 0  # The next target.
+        else:
             yield from ask(Wait(wait_s))
-    raise AssertionError("a call has at least one target")
 
 
 def _answered(sent: Sent, reply: Any, parts: Parts) -> Flow[Any]:
@@ -242,9 +240,9 @@ def _take_reserve(verdict: Short | Closure, attempt: Attempt, parts: Parts) -> s
 def _leave_reserve(attempt: Attempt, parts: Parts) -> None:
     """The call that took the reserve was not granted: somebody else may."""
     node = attempt.call.node
+    assert node is not None, "only a call inside a run takes a reserve"
     with parts.tree_lock:
-        if node is not None and node.run.final_call == attempt.call.id:
-            node.run.final_call = None
+        node.run.final_call = None
 
 
 def _fresh(attempt: Attempt, parts: Parts) -> Attempt:

@@ -261,7 +261,7 @@ def _stop(error: SpendStopped, owner: Node, node: Node | None, parts: Parts) -> 
 
 
 def _same_stop(known: SpendStopped | None, error: SpendStopped) -> bool:
-    if type(known) is not type(error):
+    if known is None or type(known) is not type(error):
         return False
     return all(known.facts.get(name) == error.facts.get(name) for name in ("evidence", "unit", "kind"))
 

@@ -40,6 +40,7 @@ class Home:
     """Caps each root run, where the guard's budget is `per="run"`."""
     base: Frame | None = None
     unattributed: Scope | None = None
+    _declared: bool = False
 
     def settle(
         self, parts: Parts, *, scope: str, budget: Budget | None, unattributed: Budget | None, strict: bool
@@ -53,7 +54,7 @@ class Home:
         outside = f"{path}/unattributed" if path else "unattributed"
         self.unattributed = Scope(f"scope:{outside}", outside, (unattributed or Budget(usd=1, per="day"),))
         now = parts.clock.now()
-        for one in (*scopes, self.unattributed):
+        for one in scopes:
             if one.budgets:
                 parts.ledger.declare(one, now)
         self.base = Frame(self.owner, None, None, path, scopes)
@@ -92,6 +93,10 @@ class Home:
             stacklevel=_outside(),
         )
         parts = self.late.get()
+        if not self._declared:
+            # Stored at its first use, once: a guard that is never used this way leaves no budget behind.
+            self._declared = True
+            parts.ledger.declare(outside, parts.clock.now())
         parts.emit(events.Unattributed(at=parts.clock.now(), run_id=None, scope_key=outside.key, model=what))
         return Frame(self.owner, entered(), None, outside.label, (*frame.scopes, outside))
 

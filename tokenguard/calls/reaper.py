@@ -18,7 +18,7 @@ class Reaper:
     """Runs what was put, in order, on a daemon thread that exists only once something could be put."""
 
     def __init__(self) -> None:
-        self._queue: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._queue: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -38,19 +38,22 @@ class Reaper:
         with self._lock:
             thread, self._thread = self._thread, None
         if thread is not None and thread.is_alive():
-            self._queue.put(None)
+            self._queue.put(_end)
             thread.join(timeout=10)
         with contextlib.suppress(Empty):
             while True:
                 _do(self._queue.get_nowait())
 
     def _run(self) -> None:
-        while (work := self._queue.get()) is not None:
+        while (work := self._queue.get()) is not _end:
             _do(work)
             del work  # Or this thread would keep what it closed alive until the next one comes.
 
 
-def _do(work: Callable[[], object] | None) -> None:
-    if work is not None:
-        with contextlib.suppress(Exception):  # nobody is left to hear it; the hold in the books stands
-            work()
+def _do(work: Callable[[], object]) -> None:
+    with contextlib.suppress(Exception):  # nobody is left to hear it; the hold in the books stands
+        work()
+
+
+def _end() -> None:
+    """The thread's last work."""

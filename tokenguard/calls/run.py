@@ -55,7 +55,7 @@ class Run:
         limits: Limits | None = None,
         labels: Mapping[str, str] | None = None,
         new_id: str,
-        token: Callable[[str], str] | None = None,
+        token: Callable[[str], str],
     ) -> None:
         """Prepare a run; it begins on entry.
 
@@ -107,8 +107,6 @@ class Run:
 
     def token(self) -> str:
         """Text that names this run for another process; give it to `guard.join`. Never a credential."""
-        if self._token is None:
-            raise SetupError(f"a {self._kind} has no token of its own; take that of the run it belongs to.")
         return self._token(self.id)
 
     def outcome(self, outcome: str) -> None:

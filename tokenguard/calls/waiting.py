@@ -33,8 +33,7 @@ class Ticket:
         """Be told by `wake()`, from any thread; True: it was signalled meanwhile, do not sleep."""
         with self._lines.lock:
             self._wake = wake
-            signalled, self.signalled = self.signalled, False
-            return signalled
+            return self.signalled
 
     def disarm(self) -> bool:
         """Be told no more; whether a signal came."""
