@@ -133,9 +133,9 @@ class Caps:
     def forget(self, scope_key: str) -> None:
         """Drop what belongs to a run that is over and forgotten; a balance that is still held on stays."""
         self._budgets.pop(scope_key, None)
-        for account_id in self._by_scope.pop(scope_key, ()):
-            if account_id in self._balances and not self._balances[account_id].live:
-                del self._balances[account_id]
+        for key in self._by_scope.pop(scope_key, ()):
+            if key in self._balances and not self._balances[key].live:
+                del self._balances[key]
 
     def _forget_windows(self, before: datetime) -> None:
         """Drop balances of windows that ended a day ago, once there are thousands."""
