@@ -22,9 +22,10 @@ demo: .venv/.synced  ## watch a runaway agent spend, then watch it stop at its c
 	$(BIN)/tokenguard demo
 
 test: .venv/.synced  ## run every test, README, docs and examples included, and check the coverage gates
+	@# By file: the blocks of one document go on where the one before ended.
 	@# Each run starts from nothing, or the gate would judge lines that are gone.
 	@rm -f .coverage .coverage.*
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --cov --cov-report= $(PYTEST)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report= $(PYTEST)
 	$(BIN)/python -m coverage json --quiet -o .coverage.json
 	$(BIN)/python scripts/coverage_gate.py .coverage.json
 

@@ -48,11 +48,3 @@ _markdown = Sybil(
 _docstrings = Sybil(parsers=[DocTestParser()], patterns=["tokenguard/*.py", "tokenguard/**/*.py"])
 
 pytest_collect_file = (_markdown + _docstrings).pytest()
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the blocks of one document together: each goes on where the one before it ended."""
-    for item in items:
-        if item.path.suffix == ".md":
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
