@@ -10,35 +10,39 @@
 Importing this loads no heavy library; LiteLLM, SQLAlchemy and the price data are loaded when they are first needed.
 """
 
-from tokenguard.calls.receipts import receipt_of
-from tokenguard.core import events
-from tokenguard.core.budget import Budget, Limits
-from tokenguard.core.money import Money
-from tokenguard.core.receipt import CallReceipt, Receipt
-from tokenguard.errors import (
-    BackendError,
-    BadAmount,
-    BudgetExceeded,
-    CallTooLarge,
-    DepthExceeded,
-    FanOutExceeded,
-    HeadroomBusy,
-    LedgerError,
-    LedgerUnavailable,
-    LoopDetected,
-    NoActiveRun,
-    RunRevoked,
-    SetupError,
-    SpendRefused,
-    SpendStopped,
-    TokenguardError,
-    UnattributedSpend,
-    Unpriceable,
-    VelocityExceeded,
-    find_stop,
-)
-from tokenguard.guard import Guard
-from tokenguard.pricing.policy import Prices
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tokenguard.calls.receipts import receipt_of
+    from tokenguard.core import events
+    from tokenguard.core.budget import Budget, Limits
+    from tokenguard.core.money import Money
+    from tokenguard.core.receipt import CallReceipt, Receipt
+    from tokenguard.errors import (
+        BackendError,
+        BadAmount,
+        BudgetExceeded,
+        CallTooLarge,
+        DepthExceeded,
+        FanOutExceeded,
+        HeadroomBusy,
+        LedgerError,
+        LedgerUnavailable,
+        LoopDetected,
+        NoActiveRun,
+        RunRevoked,
+        SetupError,
+        SpendRefused,
+        SpendStopped,
+        TokenguardError,
+        UnattributedSpend,
+        Unpriceable,
+        VelocityExceeded,
+        find_stop,
+    )
+    from tokenguard.guard import Guard
+    from tokenguard.pricing.policy import Prices
 
 __version__ = "0.1.0"
 
@@ -74,3 +78,52 @@ __all__ = [
     "find_stop",
     "receipt_of",
 ]
+
+# Where each name lives. Modules are loaded when a name is first used (PEP 562), so that a program which imports us
+# and does nothing with it pays nothing.
+_HOMES = {
+    "receipt_of": "tokenguard.calls.receipts",
+    "events": "tokenguard.core",
+    "Budget": "tokenguard.core.budget",
+    "Limits": "tokenguard.core.budget",
+    "Money": "tokenguard.core.money",
+    "CallReceipt": "tokenguard.core.receipt",
+    "Receipt": "tokenguard.core.receipt",
+    "BackendError": "tokenguard.errors",
+    "BadAmount": "tokenguard.errors",
+    "BudgetExceeded": "tokenguard.errors",
+    "CallTooLarge": "tokenguard.errors",
+    "DepthExceeded": "tokenguard.errors",
+    "FanOutExceeded": "tokenguard.errors",
+    "HeadroomBusy": "tokenguard.errors",
+    "LedgerError": "tokenguard.errors",
+    "LedgerUnavailable": "tokenguard.errors",
+    "LoopDetected": "tokenguard.errors",
+    "NoActiveRun": "tokenguard.errors",
+    "RunRevoked": "tokenguard.errors",
+    "SetupError": "tokenguard.errors",
+    "SpendRefused": "tokenguard.errors",
+    "SpendStopped": "tokenguard.errors",
+    "TokenguardError": "tokenguard.errors",
+    "UnattributedSpend": "tokenguard.errors",
+    "Unpriceable": "tokenguard.errors",
+    "VelocityExceeded": "tokenguard.errors",
+    "find_stop": "tokenguard.errors",
+    "Guard": "tokenguard.guard",
+    "Prices": "tokenguard.pricing.policy",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name at its first use."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'tokenguard' has no attribute {name!r}")
+    module = importlib.import_module(f"{home}.{name}" if name == "events" else home)
+    value = module if name == "events" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from tokenguard.calls.hub import Hub, recorder
 from tokenguard.calls.parts import Parts
 from tokenguard.core.clock import SystemClock
 from tokenguard.core.events import Event
+from tokenguard.errors import Unpriceable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Ports", "assemble", "open_ledger"]
 
 MEMORY = "memory"
+_COMMON_MODEL = "openai/gpt-4o"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +52,21 @@ def assemble(guard: object, given: Mapping[str, Any], *, hub: Hub, ids: Ids, por
     directory = Path.cwd()
     settings = load_settings(given, environ=os.environ, directory=directory)
     clock = ports.clock or SystemClock()
+    backend, counter = ports.backend or _litellm(), Counter()
+    book = Prices.of(settings.prices if ports.prices is None else ports.prices)
+
+    def warm() -> None:
+        backend.warm()
+        counter.warm(_COMMON_MODEL)
+        with contextlib.suppress(Unpriceable):  # only the reading of the price data matters
+            book.card(_COMMON_MODEL)
+
     parts = Parts(
         ledger=ports.ledger or open_ledger(settings, directory=directory, clock=clock, ids=ids),
-        backend=ports.backend or _litellm(),
-        prices=Prices.of(settings.prices if ports.prices is None else ports.prices),
-        counter=Counter(),
+        backend=backend,
+        prices=book,
+        counter=counter,
+        warm=warm,
         split_usage=split_usage,
         served_tier=served_tier,
         retry=_retries(TenacityRetry),

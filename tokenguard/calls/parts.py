@@ -61,6 +61,8 @@ class Parts:
     """The guard itself: whose frames of the context are meant."""
     refused: Mapping[str, str]
     """Options that are refused by name, with the reason."""
+    warm: Callable[[], None]
+    """Loads what the first call would load: LiteLLM, price data, a tokenizer."""
     mode: Literal["enforce", "observe"] = "enforce"
     busy: Literal["wait", "raise"] = "wait"
     busy_timeout_s: float = 60.0
@@ -155,5 +157,5 @@ class LateParts:
         return self.get()
 
     def _warm_up(self) -> None:
-        self.get().backend.warm()
+        self.get().warm()
         self._warm = True

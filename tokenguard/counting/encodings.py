@@ -13,12 +13,16 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import tiktoken
 
 __all__ = ["CL100K", "O200K", "BpeFile", "encoding_name", "load", "proxy_count", "token_count", "utf8_bytes"]
+
+
+_LOADING: Final = Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +141,15 @@ def _count(encoding: tiktoken.Encoding, text: str) -> int:
     return tokens
 
 
-@lru_cache(maxsize=4)
 def load(file: BpeFile) -> tiktoken.Encoding | None:
     """The tokenizer built from its file (0.2-0.4 s, once a process); None where the file is missing or another's."""
+    # Fifty threads that start together would else build it fifty times, each slower than the one before.
+    with _LOADING:
+        return _load(file)
+
+
+@lru_cache(maxsize=4)
+def _load(file: BpeFile) -> tiktoken.Encoding | None:
     raw = _read(file)
     if raw is None:
         return None

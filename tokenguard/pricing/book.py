@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
 from tokenguard.core.clock import Clock, SystemClock
@@ -74,6 +75,7 @@ class Book:
         self._days = sorted(
             {own.valid_from for dated in self._overrides.prices.values() for own in dated if own.valid_from is not None}
         )
+        self._reading = RLock()
         self._litellm = LitellmMap(litellm_map)
         self._genai = GenaiPrices()
         self._entries: dict[tuple[str, str | None], _Entry] = {}
@@ -120,7 +122,9 @@ class Book:
         return (self._overrides.version, self._genai.version, self._litellm.version)
 
     def _look_up(self, model: str, base_model: str | None, at: datetime) -> PriceCard:
-        quote = self._resolve(model, base_model, at, ())
+        # One thread reads the price data; those that start together with it wait instead of reading it again.
+        with self._reading:
+            quote = self._resolve(model, base_model, at, ())
         card = card_of(quote)
         if len(self._entries) >= _CARDS_KEPT:
             self._entries.clear()
