@@ -497,3 +497,36 @@ def test_a_generator_called_wrongly_leaves_no_child_behind() -> None:
                 next(produce())  # type: ignore[call-arg]
 
     assert run.receipt().children == ()
+
+
+def test_an_answer_that_nobody_can_read_is_handed_out_and_its_hold_stands() -> None:
+    guard = penny_guard()
+    faults: list[tg.events.Fault] = []
+    guard.on(tg.events.Fault, faults.append)
+
+    def read(operation: str, reply: Any) -> Any:
+        raise ValueError(f"{operation}: {type(reply)}")
+
+    guard.late.get().backend.read = read  # type: ignore[method-assign]
+
+    with guard.run("agent", budget=tg.Budget(usd="1")) as run:
+        reply = guard.completion(PENNY, ask(), max_tokens=400)
+
+    assert reply.choices[0].message.content
+    assert [fault.where for fault in faults] == ["read"]
+    assert run.receipt().held == tg.Money("0.01")
+
+
+def test_chunks_that_nobody_can_read_are_handed_out_and_the_stream_is_counted() -> None:
+    guard = penny_guard()
+
+    def read(operation: str, chunk: Any) -> Any:
+        raise ValueError(f"{operation}: {type(chunk)}")
+
+    guard.late.get().backend.read = read  # type: ignore[method-assign]
+
+    with guard.run("agent", budget=tg.Budget(usd="1")) as run:
+        chunks = list(guard.completion(PENNY, ask(), stream=True, max_tokens=400))
+
+    assert len(chunks) > 1
+    assert run.receipt().held == tg.Money(0)

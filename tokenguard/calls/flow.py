@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 from tokenguard.calls.attempt import Attempt, prepare, request_for
 from tokenguard.calls.effects import Flow, Reserve, Send, Wait, ask
 from tokenguard.calls.guards import check_repeats, check_velocity, check_wall, learned
-from tokenguard.calls.outcome import Sent, posted
+from tokenguard.calls.outcome import Sent, posted, unresolved
 from tokenguard.calls.receipts import attach_receipt
-from tokenguard.calls.settlement import failed, returned, settled, spent
+from tokenguard.calls.settlement import failed, kept, returned, settled, spent
 from tokenguard.core import events
 from tokenguard.core.account import accounts_on
 from tokenguard.core.books import Closure
+from tokenguard.core.ports import Failure
 from tokenguard.core.stops import closes_run, error_from, error_of
 from tokenguard.core.verdict import Grant, Reason, Short
 from tokenguard.errors import HeadroomBusy, SpendRefused, TokenguardError, Unpriceable
@@ -78,8 +79,14 @@ def _answered(sent: Sent, reply: Any, parts: Parts) -> Flow[Any]:
     """Settle a whole reply, or hand on an open stream."""
     if sent.attempt.call.stream:
         return Opened(sent, reply)
-    part = parts.backend.read(sent.attempt.call.operation, reply)
-    booking = posted(sent, part, parts)
+    try:
+        part = parts.backend.read(sent.attempt.call.operation, reply)
+        booking = posted(sent, part, parts)
+    except Exception as fault:  # noqa: BLE001  # the answer is paid for: it is handed out, and its hold stands
+        parts.emit(events.Fault(at=parts.clock.now(), run_id=sent.attempt.facts.run_id, where="read", error=fault))
+        unread = Failure(billed=True, retryable=False, error_class=type(fault).__name__)
+        yield from kept(sent, unresolved(sent, unread, parts), parts)
+        return reply
     receipt = yield from settled(sent, booking, parts)
     attach_receipt(reply, receipt)
     yield from learned(sent, part, booking, parts)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tokenguard.calls.guards import learned, wall_stop
 from tokenguard.calls.outcome import counted, posted, rejected, unresolved
 from tokenguard.calls.settlement import kept, settled
+from tokenguard.core import events
 from tokenguard.core.ports import Failure, Part
 from tokenguard.core.untrusted import field_of
 from tokenguard.errors import CallTooLarge
@@ -74,7 +75,7 @@ class Tap:
 
     def take(self, chunk: Any) -> Part:
         """Note one chunk of the upstream."""
-        part = self.parts.backend.read(self.sent.attempt.call.operation, chunk)
+        part = self._read(chunk)
         if self.sent.first_s is None:
             self.sent = replace(self.sent, first_s=self.parts.clock.monotonic())
         if part.text:
@@ -92,6 +93,15 @@ class Tap:
             reply=part.reply or self._last.reply,
         )
         return part
+
+    def _read(self, chunk: Any) -> Part:
+        """What a chunk says; one that cannot be read is handed out all the same."""
+        try:
+            return self.parts.backend.read(self.sent.attempt.call.operation, chunk)
+        except Exception as fault:  # noqa: BLE001  # the caller's stream must not end for our reading of it
+            run_id = self.sent.attempt.facts.run_id
+            self.parts.emit(events.Fault(at=self.parts.clock.now(), run_id=run_id, where="read", error=fault))
+            return Part()
 
     def complete(self, part: Part) -> bool:
         """Whether the answer is whole with this part, so that only its usage may still come.
