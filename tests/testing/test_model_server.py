@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-import multiprocessing
 import socket
 import subprocess
 import sys
@@ -299,15 +298,20 @@ def _calls(url: str, count: int) -> None:
 
 
 def test_eight_processes_can_call_it() -> None:
-    context = multiprocessing.get_context("fork")
+    program = """if True:
+        import http.client, sys
+        connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]))
+        for _ in range(5):
+            connection.request("POST", "/v1/chat/completions", '{"model": "m", "messages": []}')
+            connection.getresponse().read()
+        connection.close()
+    """
     with ModelServer() as server:
-        processes = [context.Process(target=_calls, args=(server.url, 5)) for _ in range(8)]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join(20)
+        command = [sys.executable, "-c", program, str(_port(server.url))]
+        processes = [subprocess.Popen(command) for _ in range(8)]
+        codes = [process.wait(30) for process in processes]
 
-        assert [process.exitcode for process in processes] == [0] * 8
+        assert codes == [0] * 8
         assert server.count == 40
 
 
