@@ -6,6 +6,7 @@ import os
 import sqlite3
 from typing import Any
 
+import litellm
 import pytest
 from support import PENNY, MakeGuard, MakeServer, ask, at
 
@@ -70,9 +71,19 @@ def test_a_usage_that_cannot_be_meant_is_counted_instead_and_said(
     assert run.receipt().tokens > 0
 
 
-def test_a_ten_megabyte_message_and_surrogates_are_bounded_and_sent(
+def test_a_text_that_cannot_be_encoded_is_void_because_it_never_left(
     make_guard: MakeGuard, make_server: MakeServer
 ) -> None:
+    server, guard = make_server(), make_guard()
+
+    with guard.run("agent") as run, pytest.raises(litellm.InternalServerError, match="surrogates"):
+        guard.completion(PENNY, [{"role": "user", "content": "lone \ud800"}], num_retries=0, **at(server))
+
+    assert server.count == 0
+    assert run.receipt().held == tg.Money(0)
+
+
+def test_a_ten_megabyte_message_is_bounded_and_sent(make_guard: MakeGuard, make_server: MakeServer) -> None:
     server, guard = make_server(Reply(completion_tokens=10)), make_guard()
 
     with guard.run("agent", budget=tg.Budget(usd="1")) as run:

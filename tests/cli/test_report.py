@@ -1,6 +1,22 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+import tokenguard as tg
+from tokenguard.backends.scripted import ScriptedBackend
+
+OWN = "openai/my-own-model"
+
+
+@pytest.fixture
+def unpriced(tmp_path: Path) -> str:
+    """Books with two answers of a model whose price nobody knew."""
+    path = str(tmp_path / "unpriced.db")
+    with tg.Guard(database=path, backend=ScriptedBackend(["one", "two"])) as guard, guard.run("agent"):
+        guard.completion(OWN, [{"role": "user", "content": "hello"}])
+        guard.completion(OWN, [{"role": "user", "content": "and now?"}])
+    return path
 
 
 def test_spend_adds_up_by_agent(cli: Any, books: Any) -> None:
@@ -52,3 +68,30 @@ def test_nothing_unpriced_is_no_finding(cli: Any, books: Any) -> None:
 
     assert done.code == 0
     assert "Every answer had a known price" in done.out
+
+
+def test_an_unpriced_answer_is_a_finding_with_the_line_to_paste(cli: Any, unpriced: str) -> None:
+    done = cli("report", "unpriced", "--database", unpriced)
+
+    assert done.code == 1
+    assert done.out.count("Paste into your price file") == 1
+    assert f'[prices."{OWN}"]' in done.out
+
+
+def test_unpriced_answers_as_json_say_how_much_was_used(cli: Any, unpriced: str) -> None:
+    done = cli("report", "unpriced", "--json", "--database", unpriced)
+
+    (row,) = done.json["rows"]
+    assert done.code == 1
+    assert (row["model"], row["calls"], row["input_tokens"], row["priced_now"]) == (OWN, 2, 20, False)
+
+
+def test_an_answer_whose_price_is_known_by_now_asks_for_no_paste(cli: Any, unpriced: str, tmp_path: Path) -> None:
+    (tmp_path / "prices.toml").write_text(f'[prices."{OWN}"]\ninput = "1"\noutput = "2"\n')
+    (tmp_path / "tokenguard.toml").write_text('prices = "prices.toml"\n')
+
+    done = cli("report", "unpriced", "--database", unpriced)
+
+    assert done.code == 1
+    assert "known" in done.out
+    assert "Paste" not in done.out

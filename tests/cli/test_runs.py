@@ -3,6 +3,9 @@ from typing import Any
 import pytest
 
 import tokenguard as tg
+from tokenguard.backends.scripted import ScriptedBackend, ScriptedReply
+
+ACTS = ("stop", "stop", "resume", "resume")
 
 
 def test_runs_are_listed_newest_first_with_what_their_trees_spent(cli: Any, books: Any) -> None:
@@ -115,3 +118,40 @@ def test_open_runs_are_those_that_have_not_ended(cli: Any, books: Any) -> None:
         done = cli("runs", "list", "--open", "--json", "--database", books.path)
 
     assert [run["name"] for run in done.json["runs"]] == ["still there"]
+
+
+def test_no_runs_at_all_is_a_sentence(cli: Any, tmp_path: Any) -> None:
+    path = str(tmp_path / "empty.db")
+    cli("budget", "set", "acme", "--usd", "1", "--per", "day", "--database", path)
+
+    every, still = (cli("runs", "list", *flags, "--database", path) for flags in ((), ("--open",)))
+
+    assert (every.code, still.code) == (0, 0)
+    assert every.out == f"There are no runs. Ledger: {path}\n"
+    assert still.out == f"There are no open runs. Ledger: {path}\n"
+
+
+def test_stopping_and_resuming_answer_as_json_too(cli: Any, books: Any) -> None:
+    acts = [cli("runs", act, books.finished, "--why", "x", "--json", "--database", books.path) for act in ACTS]
+
+    assert [(done.code, done.json) for done in acts] == [
+        (0, {"run": books.finished, "stopped": True}),
+        (1, {"run": books.finished, "stopped": False}),
+        (0, {"run": books.finished, "resumed": True}),
+        (1, {"run": books.finished, "resumed": False}),
+    ]
+
+
+def test_money_that_is_not_plainly_settled_is_explained(cli: Any, tmp_path: Any) -> None:
+    path = str(tmp_path / "marks.db")
+    backend = ScriptedBackend([ScriptedReply("who knows how much?", usage=None), ScriptedReply("ok")])
+    prices = tg.Prices(unknown="assume", assume={"input": "10", "output": "40"})
+    with tg.Guard(database=path, backend=backend, prices=prices) as guard, guard.run("marks") as run:
+        guard.completion("openai/gpt-5-mini", [{"role": "user", "content": "hello"}])
+        guard.completion("openai/my-own-model", [{"role": "user", "content": "hello"}])
+        with guard.charge("browser", up_to="0.05"):
+            done = cli("runs", "show", run.id, "--database", path)
+
+    assert "held: reserved for calls in flight" in done.out
+    assert "estimated: counted by tokenguard" in done.out
+    assert "assumed: booked at its ceiling" in done.out

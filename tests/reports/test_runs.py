@@ -49,6 +49,12 @@ def test_ids_are_cut_where_they_are_still_different() -> None:
     assert short_id(ids[0], ids[:1]) == "0193a5f2"
 
 
+def test_an_id_that_begins_another_is_shown_whole() -> None:
+    ids = ["0193a5f2-1111", "0193a5f2-1111-7000"]
+
+    assert short_id(ids[0], ids) == ids[0]
+
+
 def test_a_line_of_the_tree_has_the_money_of_everything_below_it() -> None:
     table = tree_table(Receipt.of((RUN, child(1), child(2)), ledger="memory"))
 

@@ -115,8 +115,8 @@ def _without_answer(error: BaseException, chain: tuple[BaseException, ...]) -> t
         return True, True
     if _NOT_CONNECTED in stages:
         return False, True
-    if any(isinstance(one, (TokenguardError, ImportError)) for one in chain):
-        return False, False  # ours, or a provider's package is missing: nothing was sent
+    if any(isinstance(one, (TokenguardError, ImportError, UnicodeEncodeError)) for one in chain):
+        return False, False  # ours, a provider's package is missing, or a lone surrogate: nothing was sent
     status = _own_status(error)
     if status is not None and _is_client_error(status) and status != _REQUEST_TIMEOUT:
         return False, False  # LiteLLM refused the request itself: unsupported parameters, a missing key
