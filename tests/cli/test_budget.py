@@ -1,3 +1,6 @@
+import os
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -82,3 +85,29 @@ def test_a_cap_that_cannot_be_meant_is_a_usage_error(cli: Any, tmp_path: Any, ar
 
     assert done.code == 2
     assert says in done.err
+
+
+def test_a_ledger_without_budgets_says_how_to_set_one(cli: Any, tmp_path: Any) -> None:
+    path = str(tmp_path / "runs.db")
+    with tg.Guard(database=path) as guard, guard.run("free"):
+        guard.charge("browser", usd="0.01")
+
+    done = cli("budget", "list", "--database", path)
+
+    assert done.code == 0
+    assert "`tokenguard budget set SCOPE --usd 50 --per day` sets one" in done.out
+
+
+def test_a_cap_set_by_a_user_without_a_name_is_set_by_unknown(cli: Any, tmp_path: Any, monkeypatch: Any) -> None:
+    # As in a container whose user id is in no passwd file.
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000, raising=False)
+    path = str(tmp_path / "new.db")
+
+    done = cli("budget", "set", "acme", "--usd", "5", "--per", "day", "--database", path)
+
+    with closing(sqlite3.connect(path)) as books:
+        (facts,) = books.execute("SELECT facts FROM tg_guard_event WHERE kind = 'cap_set'").fetchone()
+    assert done.code == 0
+    assert '"unknown"' in facts

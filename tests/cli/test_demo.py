@@ -1,3 +1,4 @@
+import asyncio
 import json
 import os
 import subprocess
@@ -6,9 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tokenguard.cli.demo.agent import open_questions
+import pytest
+
+from tokenguard.cli.demo.agent import Research, Researcher, open_questions
 from tokenguard.cli.demo.burn import Burn
+from tokenguard.cli.demo.screen import Screen
 from tokenguard.core.money import Money
+from tokenguard.testing import FakeClock
 from tokenguard.testing.model_server import ModelServer, Reply
 
 BEGAN = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -32,6 +37,98 @@ def test_nothing_spent_reaches_nothing() -> None:
 def test_an_agent_without_questions_asks_one_anyway() -> None:
     assert open_questions("All is clear.", "Why?") == ["What is behind this, in detail: Why?"]
     assert open_questions("Found:\n- one?\n * two?\n- three?\n- four?", "Why?") == ["one?", "two?", "three?"]
+
+
+def test_an_agent_goes_as_deep_as_it_is_let_and_gives_its_own_findings() -> None:
+    async def ask(model: str, messages: list[dict[str, str]]) -> str:
+        return f"{model} read {len(messages)} messages"
+
+    def three_levels(research: Research) -> Research:
+        async def limited(question: str, notes: str, level: int) -> str:
+            return await research(question, notes, level) if level <= 3 else ""
+
+        return limited
+
+    agent = Researcher(ask, ("reader", "thinker"), three_levels)
+
+    found = asyncio.run(agent.research("Why?", "", 1))
+
+    assert found == "thinker read 2 messages"
+    assert agent.depth == 3
+
+
+def test_progress_in_a_pipe_is_a_line_a_second(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = FakeClock()
+    screen = Screen(clock, quiet=False)
+
+    with screen.progress("It runs …"):
+        for number in range(21):
+            screen.update(f"line {number}")
+            clock.advance(0.125)
+
+    assert capsys.readouterr().out.splitlines() == ["It runs …", "line 8", "line 16"]
+
+
+def test_progress_in_a_terminal_is_one_line_that_goes_away(
+    capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    screen = Screen(FakeClock(), quiet=False)
+
+    with screen.progress("It runs …"):
+        screen.update("line 1")
+
+    live = capsys.readouterr().out
+    assert "line 1" in live
+    assert live.endswith("\x1b[2K")
+
+
+def test_a_quiet_screen_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = Screen(FakeClock(), quiet=True)
+
+    screen.heading("A part")
+    screen.tell("Something.")
+    with screen.progress("It runs …"):
+        screen.update("line 1")
+
+    assert capsys.readouterr().out == ""
+
+
+def test_a_ledger_that_is_none_is_our_own_error(cli: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    path = tmp_path / "notes.db"
+    path.write_text("these are notes, not a database" * 100)
+
+    done = cli("demo", "--model", "gpt-4o-mini", "--json", "--database", str(path))
+
+    assert done.code == 1
+    assert str(path) in done.err
+    assert "the provider answered" not in done.err
+
+
+def test_a_real_model_is_stopped_at_the_cap_and_its_receipt_is_told(tmp_path: Path) -> None:
+    with ModelServer(Reply("It grew.\n- Why?\n- Since when?")) as server:
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "tokenguard", "demo", "--model", "gpt-4o-mini", "--budget", "0.001"),
+                *("--database", "d.db"),
+            ],
+            cwd=tmp_path,
+            env={**os.environ, "OPENAI_API_KEY": "none", "OPENAI_API_BASE": server.url, "OPENAI_BASE_URL": server.url},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+
+    assert done.returncode == 0, done.stderr
+    assert "Stopped: budget" in done.stdout
+    assert "not a cent over." in done.stdout
+    assert "The books replay to the pico-dollar." in done.stdout
+    assert "tokenguard db verify --database d.db" in done.stdout
+    assert "Without the guard" not in done.stdout
+    assert server.count > 0
 
 
 def test_a_real_model_without_its_key_is_refused_before_anything_is_sent(cli: Any, monkeypatch: Any) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from tokenguard.core.account import Amounts
 from tokenguard.core.budget import Unit
 from tokenguard.core.verdict import Grant
-from tokenguard.errors import BadAmount, LedgerUnavailable, SettingsError
+from tokenguard.errors import BadAmount, LedgerUnavailable, MissingExtra, SchemaMismatch, SettingsError
 from tokenguard.ledger.address import Address
 from tokenguard.ledger.faults import may_pass, sentence_for
 
@@ -30,6 +33,64 @@ def test_a_file_that_another_process_keeps_locked_is_named(open_sql: Any, sqlite
 
     assert caught.value.database == sqlite
     assert isinstance(ledger.reserve(desk.hold(), desk.ask()), Grant)
+
+
+def test_threads_that_keep_the_file_too_long_are_named(open_sql: Any, sqlite: str, desk: Any) -> None:
+    ledger = open_sql(sqlite, busy_timeout_s=0.01)
+
+    with ledger._database._lock, pytest.raises(LedgerUnavailable, match="other threads of this process"):
+        ledger.reserve(desk.hold(), desk.ask())
+
+    assert isinstance(ledger.reserve(desk.hold(), desk.ask()), Grant)
+
+
+def test_a_transaction_that_an_interrupt_left_open_is_rolled_back_first(open_sql: Any, sqlite: str, desk: Any) -> None:
+    ledger = open_sql(sqlite)
+    hold = desk.hold(desk.scope(usd="1.00"))
+    ledger.reserve(hold, desk.ask())
+    driver = ledger._database._writer.driver_connection
+    driver.execute("BEGIN IMMEDIATE")
+    driver.execute("UPDATE tg_balance SET settled = 1")
+
+    settled = ledger.settle(hold.id, desk.booking())
+
+    assert settled.states[0].settled == desk.cent
+    assert ledger.verify().ok
+
+
+def test_a_new_file_waits_while_another_process_prepares_it(
+    open_sql: Any, sqlite: str, desk: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = sqlite3.connect(sqlite, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    monkeypatch.setattr(time, "sleep", lambda _: other.close())
+
+    ledger = open_sql(sqlite, busy_timeout_s=0.01)
+
+    assert isinstance(ledger.reserve(desk.hold(), desk.ask()), Grant)
+    assert ledger._database._writer.driver_connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+
+
+def test_a_new_file_that_another_process_never_releases_is_named(
+    open_sql: Any, sqlite: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = sqlite3.connect(sqlite, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+
+    with pytest.raises(LedgerUnavailable, match="locked by another process"):
+        open_sql(sqlite, busy_timeout_s=0.01)
+
+    other.close()
+
+
+def test_an_empty_file_that_may_not_be_written_is_named(open_sql: Any, sqlite: str) -> None:
+    Path(sqlite).touch()
+
+    with pytest.raises(LedgerUnavailable, match="read-only"):
+        open_sql(f"sqlite:///file:{sqlite}?mode=ro&uri=true")
+
+    assert Path(sqlite).read_bytes() == b""
 
 
 def test_a_read_only_file_is_named(open_sql: Any, sqlite: str, desk: Any) -> None:
@@ -90,6 +151,27 @@ def test_an_unknown_kind_of_database_is_refused_without_its_password(open_sql: A
     assert "mysql" in str(caught.value)
 
 
+def test_a_url_that_cannot_be_read_is_refused_without_its_password() -> None:
+    with pytest.raises(SettingsError, match="not a readable database URL") as caught:
+        Address.of("postgresql://ada:hunter2@db.example:many/spend")
+
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_a_files_url_and_its_path_are_the_same_place(sqlite: str) -> None:
+    assert Address.of(f"sqlite:///{sqlite}") == Address.of(sqlite)
+
+
+def test_a_server_without_its_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+
+    with pytest.raises(MissingExtra, match=r"tokenguard-llm\[postgres\]") as caught:
+        Address.of("postgresql://ada:hunter2@db.example/spend")
+
+    assert caught.value.extra == "postgres"
+
+
 def test_a_server_is_named_without_user_and_password() -> None:
     address = Address.of("postgresql://ada:hunter2@db.example:5433/spend")
 
@@ -102,6 +184,35 @@ def test_a_server_that_is_away_is_named_without_credentials(open_sql: Any) -> No
 
     assert "hunter2" not in str(caught.value)
     assert "127.0.0.1:1/spend" in str(caught.value)
+
+
+def test_tables_that_vanish_under_an_open_ledger_name_the_upgrade(open_sql: Any, postgres: str, desk: Any) -> None:
+    ledger = open_sql(postgres)
+    with ledger._database.engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE tg_hold RENAME TO tg_elsewhere"))
+
+    with pytest.raises(SchemaMismatch, match="tokenguard db upgrade"):
+        ledger.reserve(desk.hold(), desk.ask())
+    with ledger._database.engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE tg_elsewhere RENAME TO tg_hold"))
+
+    assert isinstance(ledger.reserve(desk.hold(), desk.ask()), Grant)
+
+
+def test_more_callers_than_connections_are_refused_and_nothing_is_written(
+    open_sql: Any, postgres: str, desk: Any
+) -> None:
+    ledger = open_sql(postgres)
+    pool = ledger._database.engine.pool
+    pool._timeout = 0.01
+    taken = [pool.connect() for _ in range(32)]
+
+    with pytest.raises(LedgerUnavailable, match="Nothing was written"):
+        ledger.reserve(desk.hold(), desk.ask())
+    for one in taken:
+        one.close()
+
+    assert isinstance(ledger.reserve(desk.hold(), desk.ask()), Grant)
 
 
 def test_a_cap_above_nine_million_dollars_names_postgresql(open_sql: Any, sqlite: str, desk: Any) -> None:
@@ -138,6 +249,15 @@ def test_spend_above_nine_million_dollars_is_refused_before_a_balance_turns_to_f
         ledger.charge(desk.hold(scope), desk.booking(amounts=Amounts(1_000_000 * 10**12), lines=()))
 
     assert ledger.verify().ok
+
+
+def test_a_report_whose_sum_sqlite_cannot_count_names_postgresql(open_sql: Any, sqlite: str, desk: Any) -> None:
+    ledger = open_sql(sqlite)
+    for _ in range(2):
+        ledger.charge(desk.hold(), desk.booking(amounts=Amounts(9_000_000 * 10**12), lines=()))
+
+    with pytest.raises(LedgerUnavailable, match="Move the ledger to PostgreSQL"):
+        ledger.spend([])
 
 
 def test_postgresql_counts_beyond_that(open_sql: Any, postgres: str, desk: Any) -> None:

@@ -90,6 +90,14 @@ def test_a_forked_child_gets_a_lock_of_its_own(books: MemoryLedger) -> None:
     assert books.tree("run-1") == ()
 
 
+def test_closing_books_in_memory_forgets_nothing(books: MemoryLedger, desk: Any) -> None:
+    spend(books, desk, desk.scope(usd="1.00"), 1)
+
+    books.dispose()
+
+    assert books.spend([])[0].calls == 1
+
+
 def test_runs_that_are_over_leave_nothing_but_their_totals(desk: Any) -> None:
     ledger = MemoryLedger(FakeClock(desk.noon), RandomIds())
 
@@ -108,3 +116,18 @@ def test_runs_that_are_over_leave_nothing_but_their_totals(desk: Any) -> None:
     assert len(ledger._caps._budgets) <= 1_001
     assert len(ledger._closures) <= 1_001
     assert sum(row.calls for row in ledger.spend(["agent"])) == 1_500
+
+
+def test_a_forgotten_run_keeps_its_balance_while_a_call_is_open(books: MemoryLedger, desk: Any) -> None:
+    scope = desk.scope("run:run-0", usd="1.00")
+    hold = desk.hold(scope, run="run-0")
+    books.enter(desk.entry("run-0"))
+    books.reserve(hold, desk.ask())
+    for number in range(1_005):
+        books.enter(desk.entry(f"run-{number}"))
+        books.leave(f"run-{number}", outcome="completed", at=desk.noon)
+
+    settled = books.settle(hold.id, desk.booking())
+
+    assert books.tree("run-0") == ()
+    assert [(one.settled, one.held, one.live) for one in settled.states] == [(desk.cent, 0, 0)]

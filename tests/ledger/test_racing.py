@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 
 from tokenguard.core.verdict import Grant
+from tokenguard.ledger import reserving
+from tokenguard.ledger.accounts import Windows
+from tokenguard.ledger.statements import Tx
 
 SPENDER = str(Path(__file__).parent / "programs" / "spender.py")
 
@@ -77,6 +80,40 @@ def test_the_same_attempt_from_many_threads_is_held_and_settled_once(ledger: Any
     assert ledger.states(hold.accounts)[0].settled == desk.cent
 
 
+class Interrupted(Tx):
+    """A transaction after whose first question, and before whose second, somebody else acts."""
+
+    __slots__ = ("act",)
+
+    def rows(self, statement: Any, params: Any) -> list[Any]:
+        found = super().rows(statement, params)
+        if self.act is not None:
+            self.act, act = None, self.act
+            act()
+        return found
+
+
+def test_a_run_that_is_resumed_while_a_call_asks_lets_the_call_through(open_sql: Any, postgres: str, desk: Any) -> None:
+    ledger, person = open_sql(postgres), open_sql(postgres)
+
+    def meanwhile(work: Any) -> Any:
+        ledger.close_run(desk.closure())
+
+        def interrupted(tx: Tx) -> Any:
+            slow = Interrupted(tx._driver, tx.statements, tx.largest)
+            slow.act = lambda: person.reopen("run-1", by="ada", why="fixed", at=desk.noon)
+            return work(slow)
+
+        return ledger._database.transact(interrupted)
+
+    granted = meanwhile(lambda tx: reserving.reserve(tx, desk.hold(), desk.ask(), Windows(), swept=False))
+    entered = meanwhile(lambda tx: reserving.enter(tx, desk.entry("step-1", "run-1", path=("run-1",)), Windows()))
+
+    assert isinstance(granted, Grant)
+    assert entered is None
+    assert [one.id for one in ledger.tree("step-1")] == ["step-1"]
+
+
 def test_eight_processes_on_a_file_that_does_not_exist_yet_spend_exactly_the_cap(open_sql: Any, sqlite: str) -> None:
     spenders = [start(sqlite, "40", "20") for _ in range(8)]
 
@@ -108,6 +145,19 @@ def test_a_killed_process_leaves_books_that_replay_and_money_that_is_charged(
     assert ledger.sweep(desk.noon + timedelta(days=36_500)) == state.live
     assert ledger.spend(["status"])[0].assumed.pico == state.live * desk.cent
     assert ledger.verify().ok
+
+
+def test_what_a_forked_child_inherits_is_left_open_and_replaced(sql_ledger: Any, desk: Any) -> None:
+    hold = desk.hold(desk.scope(usd="1.00"))
+    sql_ledger.reserve(hold, desk.ask())
+    database = sql_ledger._database
+    inherited_pool, inherited_writer = database.engine.pool, database._writer
+
+    sql_ledger.dispose(forked=True)
+
+    assert spend_a_cent(sql_ledger, desk, desk.hold(desk.scope(usd="1.00")))
+    assert database.engine.pool is not inherited_pool
+    assert inherited_writer is None or inherited_writer.driver_connection.execute("SELECT 1").fetchone() == (1,)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

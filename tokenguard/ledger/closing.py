@@ -47,8 +47,6 @@ def record(tx: Tx, event: GuardEvent) -> None:
 
 def standing_on(tx: Tx, run_ids: Sequence[str]) -> list[Closure]:
     """Closures in force on any of the runs, root first; of one run, those that only a person can end first."""
-    if not run_ids:
-        return []
     row = schema.closure.c
     return _in_order(run_ids, tx.select(sa.select(*row).where(one_of(row.run_id, run_ids), row.ended_at.is_(None))))
 

@@ -122,19 +122,22 @@ def _write_ahead(engine: sa.Engine) -> None:
 
     SQLite answers "busy" at once, without its busy handler, while another process does the same; so it is asked again.
     """
-    for attempt in range(_WAL_ATTEMPTS):
+    for attempt in range(1, _WAL_ATTEMPTS + 1):
         pooled = engine.raw_connection()
         driver: Any = pooled.driver_connection
         try:
-            mode = driver.execute("PRAGMA journal_mode").fetchone()[0]
-            if mode == "wal" or driver.execute("PRAGMA journal_mode=WAL").fetchone()[0] == "wal":
-                return
+            # A file system without shared memory keeps the journal it has, and says so without an error. The books are
+            # as right there; readers and the writer take turns.
+            driver.execute("PRAGMA journal_mode=WAL").fetchone()
         except engine.dialect.loaded_dbapi.Error as error:
-            if not may_pass(error) or attempt == _WAL_ATTEMPTS - 1:
+            if attempt == _WAL_ATTEMPTS or not may_pass(error):
                 raise OperationalError("PRAGMA journal_mode=WAL", {}, error) from error
+        else:
+            return
         finally:
             pooled.close()
         time.sleep(_WAL_PAUSE_S)
+    raise AssertionError("the loop returns or raises")  # pragma: no cover - as its last attempt does
 
 
 def _inner(error: SQLAlchemyError) -> BaseException:

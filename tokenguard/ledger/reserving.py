@@ -47,8 +47,9 @@ def reserve(tx: Tx, hold: Hold, ask: Ask, windows: Windows, *, swept: bool) -> G
         return _granted_before(tx, hold.id)
     if over and not swept:
         raise LeaseOver
-    if shut and hold.enforce:
-        return standing_on(tx, hold.run_ids)[0]
+    # On PostgreSQL somebody may resume the run between the two questions.
+    if shut and hold.enforce and (standing := standing_on(tx, hold.run_ids)):
+        return standing[0]
     states = open_balances(tx, path_of(tx, hold.accounts, hold.scope_keys, hold.at, windows))
     full = ask.output_max
     verdict = judge(ask, states) if hold.enforce else Grant(ask.amounts(full), full, states)
@@ -66,8 +67,8 @@ def enter(tx: Tx, entry: Entry, windows: Windows) -> Short | Closure | None:
     known, shut = tx.rows(tx.statements.entering(len(entry.path)), params)[0]
     if known:
         return None
-    if shut and entry.enforce:
-        return standing_on(tx, entry.path)[0]
+    if shut and entry.enforce and (standing := standing_on(tx, entry.path)):
+        return standing[0]
     path = path_of(tx, entry.accounts, entry.scope_keys, entry.at, windows)
     steps = tuple(one for one in path if one.account.unit is Unit.STEPS)
     if steps:

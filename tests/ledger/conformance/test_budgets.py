@@ -93,6 +93,25 @@ def test_a_scope_without_budgets_declares_nothing_and_drops_nothing(ledger: Any,
     assert len(ledger.budgets(desk.noon)) == 1
 
 
+def test_a_budget_of_time_alone_is_no_account_and_drops_nothing(ledger: Any, desk: Any) -> None:
+    ledger.declare(desk.scope(usd="0.01"), desk.noon)
+
+    ledger.declare(desk.scope(wall=timedelta(minutes=5)), desk.noon)
+
+    assert [one.budget.unit for one in ledger.budgets(desk.noon)] == [Unit.USD]
+
+
+def test_declaring_other_warnings_for_the_same_cap_keeps_what_was_topped_up(ledger: Any, desk: Any) -> None:
+    scope = desk.scope(usd="0.01", warn_at=(0.5,))
+    ledger.declare(scope, desk.noon)
+    ledger.top_up(scope.key, Unit.USD, desk.cent, by="ada", at=desk.noon)
+
+    ledger.declare(desk.scope(usd="0.01", warn_at=(0.9,)), desk.noon)
+
+    state = ledger.states(accounts_on((scope,), desk.noon))[0]
+    assert (state.cap, state.account.warn_at) == (2 * desk.cent, (0.9,))
+
+
 def test_a_cap_set_by_a_person_alone_binds_and_survives_declarations(ledger: Any, desk: Any) -> None:
     ledger.set_cap("scope:acme", Unit.CALLS, "day", "UTC", 1, by="ada", at=desk.noon)
     ledger.declare(desk.scope(usd="1.00"), desk.noon)
@@ -107,11 +126,15 @@ def test_a_cap_set_by_a_person_alone_binds_and_survives_declarations(ledger: Any
     )
 
 
-def test_of_two_caps_on_one_account_the_lower_one_binds(ledger: Any, desk: Any) -> None:
-    scope = Scope("scope:acme", "acme", (Budget(usd="0.05"), Budget(usd="0.02")))
+@pytest.mark.parametrize("caps", [("0.05", "0.02"), ("0.02", "0.05")])
+def test_of_two_caps_on_one_account_the_lower_one_binds(ledger: Any, desk: Any, caps: Any) -> None:
+    scope = Scope("scope:acme", "acme", tuple(Budget(usd=usd) for usd in caps))
+    alone = Scope("run:1", "1", scope.budgets)
     ledger.declare(scope, desk.noon)
 
-    assert isinstance(ledger.reserve(desk.hold(scope), desk.ask(cents=3)), Short)
+    verdicts = [ledger.reserve(desk.hold(one), desk.ask(cents=3)) for one in (scope, alone)]
+
+    assert [one.state.cap for one in verdicts] == [2 * desk.cent, 2 * desk.cent]
 
 
 def test_a_top_up_raises_open_windows_and_frees_the_next_call(ledger: Any, desk: Any) -> None:
@@ -123,6 +146,28 @@ def test_a_top_up_raises_open_windows_and_frees_the_next_call(ledger: Any, desk:
 
     assert [(one.cap, one.settled) for one in states] == [(3 * desk.cent, desk.cent)]
     assert isinstance(spend(ledger, desk, scope, 2), Grant)
+
+
+def test_a_top_up_raises_its_own_unit_only(ledger: Any, desk: Any) -> None:
+    scope = desk.scope(usd="0.01", calls=3)
+    ledger.declare(scope, desk.noon)
+
+    raised = ledger.top_up(scope.key, Unit.USD, desk.cent, by="ada", at=desk.noon)
+
+    assert [(one.account.unit, one.cap) for one in raised] == [(Unit.USD, 2 * desk.cent)]
+    assert [(one.account.unit, one.cap) for one in ledger.states(accounts_on((scope,), desk.noon))] == [
+        (Unit.CALLS, 3),
+        (Unit.USD, 2 * desk.cent),
+    ]
+
+
+def test_an_unused_balance_shows_the_stored_cap_of_its_own_unit(ledger: Any, desk: Any) -> None:
+    scope = desk.scope(usd="0.01", calls=3)
+    ledger.declare(scope, desk.noon)
+
+    states = ledger.states(accounts_on((scope,), desk.noon))
+
+    assert [(one.account.unit, one.cap) for one in states] == [(Unit.CALLS, 3), (Unit.USD, desk.cent)]
 
 
 def test_a_top_up_does_not_reach_the_next_window(ledger: Any, desk: Any) -> None:

@@ -29,6 +29,15 @@ def test_a_grant_holds_the_worst_case_on_every_account_of_the_path(ledger: Any, 
     ]
 
 
+def test_a_new_run_under_a_scope_already_in_use_opens_only_its_own_balance(ledger: Any, desk: Any) -> None:
+    shared = desk.scope("scope:acme", usd="1.00")
+    ledger.reserve(desk.hold(shared, desk.scope("run:1", usd="0.10")), desk.ask())
+
+    grant = ledger.reserve(desk.hold(shared, desk.scope("run:2", usd="0.10")), desk.ask())
+
+    assert [(one.account.scope_key, one.held) for one in grant.states] == [("scope:acme", desk.cent), ("run:2", 0)]
+
+
 def test_the_same_hold_again_is_the_same_grant_and_holds_once(ledger: Any, desk: Any) -> None:
     hold = desk.hold(desk.scope(usd="0.01"))
     first = ledger.reserve(hold, desk.ask())

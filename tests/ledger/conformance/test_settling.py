@@ -77,6 +77,17 @@ def test_what_was_never_held_cannot_be_settled_or_kept(ledger: Any, desk: Any) -
         ledger.keep("nobody", desk.unknown())
 
 
+def test_a_step_is_no_attempt_although_it_was_charged(ledger: Any, desk: Any) -> None:
+    accounts = desk.hold(desk.scope("run:1", steps=2)).accounts
+    ledger.enter(desk.entry("step-1", "run-1", accounts=accounts))
+
+    with pytest.raises(LedgerConflict, match="no hold"):
+        ledger.settle("step-1", desk.booking())
+
+    assert ledger.states(accounts)[0].settled == 1
+    assert ledger.spend([]) == ()
+
+
 def test_a_call_over_midnight_settles_in_the_day_it_was_held_in(ledger: Any, desk: Any) -> None:
     late = desk.noon.replace(hour=23, minute=59)
     hold = desk.hold(desk.scope(usd="1.00", per="day"), at=late)
@@ -147,6 +158,15 @@ def test_a_renewed_lease_is_not_swept_but_an_unresolved_one_is_not_renewed(ledge
 
     assert ledger.sweep(desk.noon + timedelta(hours=1)) == 1
     assert ledger.states(alive.accounts)[0].live == 1
+
+
+def test_renewing_nothing_renews_nothing(ledger: Any, desk: Any) -> None:
+    hold = desk.hold(desk.scope(usd="1.00"))
+    ledger.reserve(hold, desk.ask())
+
+    ledger.renew([], desk.noon + timedelta(hours=2))
+
+    assert ledger.sweep(desk.noon + timedelta(hours=1)) == 1
 
 
 def test_the_truth_after_an_assumed_charge_corrects_the_original_window(ledger: Any, desk: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 from tokenguard.testing.model_server.script import Reply
@@ -39,15 +40,12 @@ def main(arguments: list[str] | None = None) -> int:
         pace_s=chosen.pace_ms / 1000,
         status=chosen.status,
     )
-    with ModelServer(reply, host=chosen.host, port=chosen.port) as server:
+    with suppress(KeyboardInterrupt), ModelServer(reply, host=chosen.host, port=chosen.port) as server:
         # A polite kill is the usual end of a server that a script started.
         signal.signal(signal.SIGTERM, _leave)
         sys.stdout.write(f"{server.url}\n")
         sys.stdout.flush()
-        try:
-            server.wait()
-        except KeyboardInterrupt:
-            return 0
+        server.wait()
     return 0
 
 

@@ -183,8 +183,7 @@ class Connection(asyncio.Protocol):
         reply = exchange.reply
         if reply.latency_s:
             await asyncio.sleep(reply.latency_s)
-        if await self._breaks(reply, "request"):
-            return
+        await self._breaks(reply, "request")
         if _streams(exchange.request, reply):
             await self._stream(exchange)
         else:
@@ -225,14 +224,13 @@ class Connection(asyncio.Protocol):
         await self._breaks(reply, exchange.sent_chunks)
         self._write((http.chunk(DONE) if request.operation == "chat" else b"") + http.LAST_CHUNK)
 
-    async def _breaks(self, reply: Reply, place: str | int) -> bool:
+    async def _breaks(self, reply: Reply, place: str | int) -> None:
         """Close or fall silent here, if the reply says so; a closed connection cancels the task that asks."""
         if reply.stall == place:
             await asyncio.Event().wait()
         if reply.cut == place:
             self._close(reset=reply.reset)
             await asyncio.Event().wait()
-        return False
 
     def _whole(self, exchange: Exchange) -> bytes:
         request, reply = exchange.request, exchange.reply
