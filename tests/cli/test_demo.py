@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,18 @@ import pytest
 
 from tokenguard.cli.demo.agent import Research, Researcher, open_questions
 from tokenguard.cli.demo.burn import Burn
+from tokenguard.cli.demo.ending import last_words
+from tokenguard.cli.demo.guarded import Outcome
 from tokenguard.cli.demo.screen import Screen
+from tokenguard.core.books import Kind, NodeSpend
 from tokenguard.core.money import Money
+from tokenguard.core.receipt import Receipt
+from tokenguard.reports.spend import SpendReport
 from tokenguard.testing import FakeClock
 from tokenguard.testing.model_server import ModelServer, Reply
 
 BEGAN = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+NONE = Money(0)
 
 
 def test_the_hour_of_the_founding_figure_is_the_measured_rate_carried_on() -> None:
@@ -93,6 +100,28 @@ def test_a_quiet_screen_says_nothing(capsys: pytest.CaptureFixture[str]) -> None
         screen.update("line 1")
 
     assert capsys.readouterr().out == ""
+
+
+def told(outcome: Outcome, burn: Burn | None, capsys: pytest.CaptureFixture[str]) -> str:
+    last_words(burn, outcome, "spend.db")
+    return capsys.readouterr().out
+
+
+def test_the_end_compares_both_agents_and_lets_the_server_judge(capsys: pytest.CaptureFixture[str]) -> None:
+    burn = Burn(BEGAN, elapsed_us=5_000_000, spent=Money("62.50"), answers=100, requests=110, depth=6)
+    ids = ("run-1", Kind.AGENT, "researcher", None, "run-1", "demo")
+    nothing = NodeSpend(*ids, BEGAN, None, None, {}, NONE, NONE, 0, 0, NONE, NONE)
+    receipt = Receipt.of((nothing,), ledger="spend.db")
+    honest = Outcome(Money("0.05"), receipt, SpendReport((), None, None, ()), None, 0, books_replay=True, depth=1)
+
+    good = told(honest, burn, capsys)
+    bad = told(replace(honest, arrived=1, books_replay=False), None, capsys)
+
+    assert "It finished by itself, below its cap." in good
+    assert "Without the guard: $62.50 when it was unplugged. With it: $0.00" in good
+    assert "Calls in the ledger: 0; they agree." in good
+    assert "THEY DISAGREE" in bad
+    assert "DO NOT REPLAY" in bad
 
 
 def test_a_ledger_that_is_none_is_our_own_error(cli: Any, tmp_path: Path, monkeypatch: Any) -> None:

@@ -1,3 +1,4 @@
+import importlib
 import subprocess
 import sys
 from typing import Any
@@ -57,6 +58,13 @@ def test_the_package_runs_as_a_module() -> None:
     )
 
     assert done.stdout.strip() == tg.__version__
+
+
+def test_importing_the_module_runs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    importlib.import_module("tokenguard.__main__")
+
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "")
 
 
 def test_an_error_is_one_sentence_without_a_cursor_in_it(capsys: pytest.CaptureFixture[str]) -> None:

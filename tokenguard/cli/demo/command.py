@@ -8,7 +8,7 @@ import tempfile
 from contextlib import ExitStack, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 
@@ -80,11 +80,7 @@ def demo(
         plan = _Plan(cap, seconds, database or _new_file(), model, screen)
         burn = runner.run(_burn(plan, backend)) if model is None else None
         outcome = runner.run(_guard(plan, backend))
-    if as_json:
-        document(_json(plan, burn, outcome))
-    else:
-        last_words(burn, outcome, plan.database)
-    raise typer.Exit(0 if outcome.ok else FINDING)
+    _conclude(plan, burn, outcome, as_json=as_json)
 
 
 async def _loaded(model: str | None, screen: Screen) -> Backend:
@@ -138,10 +134,8 @@ async def _guard(plan: _Plan, backend: Backend) -> Outcome:
         server = stack.enter_context(ModelServer(answer)) if plan.model is None else None
         try:
             return await run_guarded(plan.cap, plan.database, backend, models=models, server=server, screen=plan.screen)
-        except TokenguardError:
-            raise
         except Exception as error:
-            if server is not None:
+            if server is not None or isinstance(error, TokenguardError):
                 raise
             # Class and status only: a provider's message may quote the prompt, or the key that it refuses.
             failure = backend.failure(error)
@@ -167,6 +161,14 @@ def _check_key(backend: Backend, model: str) -> None:
 def _new_file() -> str:
     """A ledger of its own, so that the demo's spend is nobody's."""
     return str(Path(tempfile.mkdtemp(prefix="tokenguard-demo-")) / "spend.db")
+
+
+def _conclude(plan: _Plan, burn: Burn | None, outcome: Outcome, *, as_json: bool) -> NoReturn:
+    if as_json:
+        document(_json(plan, burn, outcome))
+    else:
+        last_words(burn, outcome, plan.database)
+    raise typer.Exit(0 if outcome.ok else FINDING)
 
 
 def _json(plan: _Plan, burn: Burn | None, outcome: Outcome) -> dict[str, Any]:
