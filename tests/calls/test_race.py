@@ -64,21 +64,35 @@ async def test_fifty_tasks_send_exactly_ten_calls(
     assert run.receipt().cost == tg.Money("0.10")
 
 
-async def test_waiting_calls_use_what_cheaper_ones_leave(make_guard: MakeGuard, make_server: MakeServer) -> None:
+async def test_waiting_tasks_use_what_cheaper_ones_leave(make_guard: MakeGuard, make_server: MakeServer) -> None:
     server = make_server(Reply(completion_tokens=CENT * 6 // 10, latency_s=0.02))
     guard = make_guard()
 
     async with guard.run("race", budget=tg.Budget(usd="0.10")) as run:
         outcomes = await asyncio.gather(*(_atry(guard, n, max_tokens=CENT, **at(server)) for n in range(50)))
 
-    assert (
-        server.count == 16
-    )  # 16 × $0.006 = $0.096; the seventeenth's 256-token floor is above the $0.004 that is left
+    # 16 × $0.006 = $0.096; the seventeenth's 256-token floor is above the $0.004 that is left.
+    assert server.count == 16
     assert outcomes.count("ok") == 16
     assert run.receipt().cost == tg.Money("0.096")
 
 
-async def test_raising_when_busy_never_passes_the_cap(make_guard: MakeGuard, make_server: MakeServer) -> None:
+def test_waiting_threads_use_what_cheaper_ones_leave(
+    make_guard: MakeGuard, make_server: MakeServer, database: str
+) -> None:
+    server = make_server(Reply(completion_tokens=CENT * 6 // 10, latency_s=0.02))
+    guard = make_guard(database)
+
+    with guard.run("race", budget=tg.Budget(usd="0.10")) as run, ThreadPoolExecutor(50) as threads:
+        call = guard.bind(lambda number: _try(guard, number, max_tokens=CENT, **at(server)))
+        outcomes = list(threads.map(call, range(50)))
+
+    assert server.count == 16
+    assert outcomes.count("ok") == 16
+    assert run.receipt().cost == tg.Money("0.096")
+
+
+async def test_tasks_that_raise_when_busy_never_pass_the_cap(make_guard: MakeGuard, make_server: MakeServer) -> None:
     server = make_server(Reply(completion_tokens=CENT, latency_s=0.05))
     guard = make_guard(busy="raise")
 
@@ -90,12 +104,27 @@ async def test_raising_when_busy_never_passes_the_cap(make_guard: MakeGuard, mak
     assert run.receipt().cost == tg.Money("0.10")
 
 
+def test_threads_that_raise_when_busy_never_pass_the_cap(
+    make_guard: MakeGuard, make_server: MakeServer, database: str
+) -> None:
+    server = make_server(Reply(completion_tokens=CENT, latency_s=0.05))
+    guard = make_guard(database, busy="raise")
+
+    with guard.run("race", budget=tg.Budget(usd="0.10")) as run, ThreadPoolExecutor(50) as threads:
+        call = guard.bind(lambda number: _try(guard, number, max_tokens=CENT, **at(server)))
+        outcomes = list(threads.map(call, range(50)))
+
+    assert server.count == outcomes.count("ok") == 10
+    assert run.receipt().cost == tg.Money("0.10")
+
+
 CHILD = """
     import json, sys
     import tokenguard as tg
 
-    database, url, prices = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-    guard = tg.Guard(database=database, prices=prices, scope="race", budget=tg.Budget(usd="0.10", per="total"))
+    database, url, prices, busy = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), sys.argv[4]
+    budget = tg.Budget(usd="0.10", per="total")
+    guard = tg.Guard(database=database, prices=prices, scope="race", budget=budget, busy=busy)
     outcomes = []
     with guard.run("child"):
         for number in range(7):
@@ -109,20 +138,46 @@ CHILD = """
 """
 
 
+def _eight_processes(folder: Path, url: str, busy: str) -> list[str]:
+    """Outcomes of 56 calls from eight processes that start together on a file that does not exist yet."""
+    program = textwrap.dedent(CHILD)
+    command = [sys.executable, "-c", program, str(folder / "spend.db"), url, json.dumps(PRICES), busy]
+    children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder) for _ in range(8)]
+    return [code for child in children for code in json.loads(child.communicate(timeout=200)[0])]
+
+
 @pytest.mark.timeout(240)
 def test_eight_processes_on_a_file_that_does_not_exist_yet_send_exactly_ten_calls(
     make_server: MakeServer, tmp_path: Path
 ) -> None:
     server = make_server(Reply(completion_tokens=CENT, latency_s=0.02))
-    database = tmp_path / "spend.db"
-    command = [sys.executable, "-c", textwrap.dedent(CHILD), str(database), server.url, json.dumps(PRICES)]
 
-    children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) for _ in range(8)]
-    outcomes = [code for child in children for code in json.loads(child.communicate(timeout=200)[0])]
+    outcomes = _eight_processes(tmp_path, server.url, "wait")
 
     assert server.count == 10
     assert outcomes.count("ok") == 10
     assert set(outcomes) == {"ok", "budget_exceeded"}
+
+
+@pytest.mark.timeout(240)
+def test_eight_waiting_processes_use_what_cheaper_calls_leave(make_server: MakeServer, tmp_path: Path) -> None:
+    server = make_server(Reply(completion_tokens=CENT * 6 // 10, latency_s=0.02))
+
+    outcomes = _eight_processes(tmp_path, server.url, "wait")
+
+    assert server.count == 16
+    assert outcomes.count("ok") == 16
+    assert set(outcomes) == {"ok", "budget_exceeded"}
+
+
+@pytest.mark.timeout(240)
+def test_eight_processes_that_raise_when_busy_never_pass_the_cap(make_server: MakeServer, tmp_path: Path) -> None:
+    server = make_server(Reply(completion_tokens=CENT, latency_s=0.02))
+
+    outcomes = _eight_processes(tmp_path, server.url, "raise")
+
+    assert server.count == outcomes.count("ok") <= 10
+    assert set(outcomes) <= {"ok", "budget_exceeded", "headroom_busy"}
 
 
 def test_an_asked_for_maximum_does_not_starve_a_small_budget(make_guard: MakeGuard, make_server: MakeServer) -> None:
