@@ -15,22 +15,10 @@ from statistics import median
 from time import perf_counter
 
 from figures import Figures
+from heavy import HEAVY
 
 MS_MAX = 100.0
 TURNS = 15
-HEAVY = (
-    "alembic",
-    "genai_prices",
-    "httpx",
-    "litellm",
-    "numpy",
-    "opentelemetry",
-    "pydantic",
-    "rich",
-    "sqlalchemy",
-    "tiktoken",
-    "typer",
-)
 NOTHING = "pass"
 IMPORT = "import tokenguard"
 OURS = "import tokenguard; tokenguard.Guard, tokenguard.Budget, tokenguard.BudgetExceeded"

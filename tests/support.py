@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import tokenguard as tg
+from tokenguard.testing import ScriptedReply, scripted_guard
 from tokenguard.testing.model_server import ModelServer
 
 # 400 output tokens cost exactly one cent; the prompt is free, so that a ceiling can equal a true cost.
@@ -20,6 +21,8 @@ PRICES: dict[str, Any] = {
     }
 }
 
+PENNY_USAGE = {"prompt_tokens": 0, "completion_tokens": 400, "total_tokens": 400}
+
 MakeGuard = Callable[..., tg.Guard]
 MakeServer = Callable[..., ModelServer]
 
@@ -32,3 +35,11 @@ def ask(number: int = 0) -> list[dict[str, str]]:
 def at(server: ModelServer) -> dict[str, str]:
     """Options that lead LiteLLM to the model server."""
     return {"api_base": server.url, "api_key": "none"}
+
+
+def penny_guard(**arguments: Any) -> tg.Guard:
+    """A scripted guard of which every answer of `PENNY` costs a cent."""
+    arguments.setdefault("prices", PRICES)
+    return scripted_guard(
+        lambda request: ScriptedReply(f"{request.arguments['messages']}", usage=PENNY_USAGE), **arguments
+    )

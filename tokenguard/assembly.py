@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tokenguard.calls.hub import Hub, recorder
+from tokenguard.calls.hub import Hub, record
 from tokenguard.calls.parts import Parts
 from tokenguard.core.clock import SystemClock
-from tokenguard.core.events import Event
 from tokenguard.errors import Unpriceable
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def assemble(guard: object, given: Mapping[str, Any], *, hub: Hub, ids: Ids, por
     directory = Path.cwd()
     settings = load_settings(given, environ=os.environ, directory=directory)
     clock = ports.clock or SystemClock()
-    backend, counter = ports.backend or _litellm(), Counter()
+    backend, counter = ports.backend or _litellm(enforce=settings.mode == "enforce"), Counter()
     book = Prices.of(settings.prices if ports.prices is None else ports.prices)
 
     def warm() -> None:
@@ -73,6 +72,7 @@ def assemble(guard: object, given: Mapping[str, Any], *, hub: Hub, ids: Ids, por
         clock=clock,
         ids=ids,
         emit=hub.emit,
+        hears=hub.hears,
         owner=owner_id(),
         new_owner=owner_id,
         owner_key=guard,
@@ -91,7 +91,7 @@ def assemble(guard: object, given: Mapping[str, Any], *, hub: Hub, ids: Ids, por
         except RuntimeError:
             work(*arguments)  # The executor is shut down at interpreter exit; the fact is written all the same.
 
-    hub.on(Event, recorder(parts.ledger, ids, submit))
+    record(hub, parts.ledger, ids, submit)
     return parts, settings
 
 
@@ -122,10 +122,10 @@ def _say_once(database: str) -> None:
         )
 
 
-def _litellm() -> Backend:
+def _litellm(*, enforce: bool) -> Backend:
     from tokenguard.backends.litellm import LiteLLMBackend  # noqa: PLC0415
 
-    return LiteLLMBackend()
+    return LiteLLMBackend(enforce=enforce)
 
 
 def _retries(policy: Any) -> Callable[[int | None], Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from tokenguard.assembly import Ports, assemble
 from tokenguard.calls.acts import Acts
-from tokenguard.calls.call import Call, parse_call
+from tokenguard.calls.call import Call, targets_of
 from tokenguard.calls.decorate import bound, scoped
 from tokenguard.calls.drive import adrive, drive
 from tokenguard.calls.flow import Opened, guarded
@@ -315,9 +315,7 @@ class Guard:
     ) -> Call:
         if self._closed:
             raise SetupError("this guard was closed; make a new one.")
-        targets, retries, timeout_s = parse_call(
-            operation, model, content, options, refused=parts.refused, enforce=parts.enforce
-        )
+        targets = targets_of(operation, model, content, options, parts.terms)
         frame = self._home.paying(model)
         return Call(
             id=parts.ids.new(),
@@ -325,11 +323,9 @@ class Guard:
             # A snapshot: the caller may append to the list while the call is under way.
             content=list(list_of(content)) or content,
             targets=targets,
-            retries=retries,
-            timeout_s=timeout_s,
             node=frame.node,
             scope=frame.scope,
-            scopes=frame.scopes,
+            path=frame.path,
             began_s=parts.clock.monotonic(),
             opened_by=opened_by,
         )

@@ -136,19 +136,21 @@ def test_a_ledger_that_is_none_is_our_own_error(cli: Any, tmp_path: Path, monkey
     assert "the provider answered" not in done.err
 
 
+def demo(*options: str, folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """`tokenguard demo` in a process and a folder of its own."""
+    command = [sys.executable, "-m", "tokenguard", "demo", *options]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100, check=False
+    )
+
+
 def test_a_real_model_is_stopped_at_the_cap_and_its_receipt_is_told(tmp_path: Path) -> None:
     with ModelServer(Reply("It grew.\n- Why?\n- Since when?")) as server:
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "tokenguard", "demo", "--model", "gpt-4o-mini", "--budget", "0.001"),
-                *("--database", "d.db"),
-            ],
-            cwd=tmp_path,
-            env={**os.environ, "OPENAI_API_KEY": "none", "OPENAI_API_BASE": server.url, "OPENAI_BASE_URL": server.url},
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
+        to_it = {"OPENAI_API_KEY": "none", "OPENAI_API_BASE": server.url, "OPENAI_BASE_URL": server.url}
+        done = demo(
+            *("--model", "gpt-4o-mini", "--budget", "0.001", "--database", "d.db"),
+            folder=tmp_path,
+            environment={**os.environ, **to_it},
         )
 
     assert done.returncode == 0, done.stderr
@@ -176,15 +178,7 @@ def test_a_cap_of_nothing_is_a_usage_error(cli: Any) -> None:
 def test_the_demo_stops_its_agent_at_the_cap_with_not_a_cent_over(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TOKENGUARD_")}
 
-    done = subprocess.run(
-        [sys.executable, "-m", "tokenguard", "demo", "--seconds", "1", "--json", "--database", str(tmp_path / "d.db")],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    done = demo("--seconds", "1", "--json", "--database", "d.db", folder=tmp_path, environment=environment)
 
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
@@ -199,16 +193,12 @@ def test_the_demo_stops_its_agent_at_the_cap_with_not_a_cent_over(tmp_path: Path
 
 def test_a_provider_that_refuses_is_named_without_its_words(tmp_path: Path) -> None:
     with ModelServer(Reply(status=401, error="Incorrect API key: sk-canary")) as server:
-        environment = {**os.environ, "OPENAI_API_KEY": "sk-canary", "OPENAI_API_BASE": server.url}
+        to_it = {"OPENAI_API_KEY": "sk-canary", "OPENAI_API_BASE": server.url, "OPENAI_BASE_URL": server.url}
 
-        done = subprocess.run(
-            [sys.executable, "-m", "tokenguard", "demo", "--model", "gpt-4o-mini", "--json"],
-            cwd=tmp_path,
-            env={**environment, "OPENAI_BASE_URL": server.url, "TMPDIR": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
+        done = demo(
+            *("--model", "gpt-4o-mini", "--json"),
+            folder=tmp_path,
+            environment={**os.environ, **to_it, "TMPDIR": str(tmp_path)},
         )
 
     assert done.returncode == 1

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenguard.core.account import Amounts, Scope, Window, account_id, account_of, accounts_on, window_at
+from tokenguard.core.account import Amounts, Path, Scope, Window, account_id, account_of, accounts_on, window_at
 from tokenguard.core.budget import PERIODS, Budget, Per, Unit
 
 NOON = datetime(2026, 11, 20, 12, 34, 56, 789, tzinfo=UTC)
@@ -179,3 +179,22 @@ def test_amounts_are_read_by_unit() -> None:
     amounts = Amounts(usd_pico=1, tokens=2, calls=3, steps=4)
 
     assert [amounts.of(unit) for unit in (Unit.USD, Unit.TOKENS, Unit.CALLS, Unit.STEPS)] == [1, 2, 3, 4]
+
+
+def test_a_path_gives_the_accounts_of_the_minute_it_is_asked_for() -> None:
+    scopes = (Scope("scope:acme", "acme", (Budget(usd=9, per="hour"),)), Scope("run:1", "run 1", (Budget(usd=1),)))
+    path = Path(scopes)
+
+    answers = [path.accounts(NOON + timedelta(minutes=minutes)) for minutes in (0, 0, 1, 30, 0)]
+
+    assert answers == [accounts_on(scopes, NOON + timedelta(minutes=minutes)) for minutes in (0, 0, 1, 30, 0)]
+    assert path.keys == ("scope:acme", "run:1")
+
+
+def test_a_path_tells_an_hour_apart_that_a_zone_repeats_in_autumn() -> None:
+    path = Path((Scope("scope:acme", "acme", (Budget(usd=9, per="hour", tz="Europe/Berlin"),)),))
+    first = datetime(2026, 10, 25, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"))
+
+    before, after = path.accounts(first)[0], path.accounts(first.replace(fold=1))[0]
+
+    assert (before.bucket, after.bucket) == ("2026-10-25T00:00Z", "2026-10-25T01:00Z")

@@ -1,7 +1,10 @@
 """Ids that sort by time, and the one place that asks the time."""
 
+import os
 import uuid
 from datetime import UTC
+
+import pytest
 
 from tokenguard.core.clock import Clock, SystemClock
 from tokenguard.core.ids import Ids, RandomIds
@@ -47,3 +50,22 @@ def test_the_monotonic_clock_never_goes_back() -> None:
     readings = [clock.monotonic() for _ in range(1_000)]
 
     assert readings == sorted(readings)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_makes_ids_of_its_own() -> None:
+    ids = RandomIds()
+    ids.new()  # From here on randomness lies ready.
+    reader, writer = os.pipe()
+
+    child = os.fork()
+    if child == 0:
+        os.write(writer, "".join(ids.new() for _ in range(100)).encode())
+        os._exit(0)
+    mine = {ids.new()[14:] for _ in range(100)}
+    os.waitpid(child, 0)
+    text = os.read(reader, 36 * 100).decode()
+
+    theirs = {text[start : start + 36][14:] for start in range(0, len(text), 36)}
+    assert len(theirs) == 100
+    assert not mine & theirs

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -127,6 +128,45 @@ def test_the_json_of_a_receipt_has_decimal_dollars_and_its_children() -> None:
         "completed",
     )
     assert [child["name"] for child in document["children"]] == ["a"]
+
+
+def test_a_tree_of_five_thousand_levels_is_written_as_json_and_as_text() -> None:
+    chain = [node("root"), *(node(f"n{depth}", f"n{depth - 1}" if depth > 1 else "root") for depth in range(1, 5_000))]
+    receipt = Receipt.of(tuple(chain), ledger="memory")
+
+    document, text = receipt.json(), str(receipt)
+
+    levels = _down(document)
+    assert (len(levels), levels[-1]["name"], levels[-1]["usd"]) == (5_000, "n4999", "0.01")
+    assert (document["usd"], document["calls"], document["tokens"]) == ("50", 5_000, 2_025_000)
+    assert text.startswith("run root  $50.00  5,000 calls")
+
+
+def _down(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """A chain's documents, from the root to its end."""
+    levels = [document]
+    while levels[-1]["children"]:
+        levels.append(levels[-1]["children"][0])
+    return levels
+
+
+def test_the_json_of_every_node_has_the_sums_of_its_own_subtree() -> None:
+    nodes = (
+        node("root"),
+        replace(node("a", "root", kind=Kind.AGENT), held=Money("0.02"), assumed=Money("0.003")),
+        replace(node("s", "a", kind=Kind.STEP, calls=3), estimated=CENT),
+        node("b", "root"),
+    )
+    receipt = Receipt.of(nodes, ledger="memory")
+
+    document = receipt.json()
+
+    agent = receipt.children[0]
+    assert document["children"][0] == agent.json()
+    assert (document["usd"], document["steps"], document["tokens"]) == ("0.04", receipt.steps, receipt.tokens)
+    assert (agent.json()["held_usd"], agent.json()["assumed_usd"]) == ("0.02", "0.003")
+    assert (agent.json()["usd"], agent.json()["estimated_usd"]) == ("0.02", "0.01")
+    assert (agent.json()["calls"], agent.json()["steps"]) == (agent.calls, agent.steps)
 
 
 def test_a_name_cannot_move_the_cursor() -> None:

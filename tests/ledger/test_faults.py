@@ -16,7 +16,8 @@ from tokenguard.core.budget import Unit
 from tokenguard.core.verdict import Grant
 from tokenguard.errors import BadAmount, LedgerUnavailable, MissingExtra, SchemaMismatch, SettingsError
 from tokenguard.ledger.address import Address
-from tokenguard.ledger.faults import may_pass, sentence_for
+from tokenguard.ledger.faults import CONNECTIONS_MAX, may_pass, sentence_for
+from tokenguard.ledger.schema import SCHEMA_VERSION
 
 TEN_MILLION = 10_000_000 * 10**12
 
@@ -191,28 +192,43 @@ def test_tables_that_vanish_under_an_open_ledger_name_the_upgrade(open_sql: Any,
     with ledger._database.engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE tg_hold RENAME TO tg_elsewhere"))
 
-    with pytest.raises(SchemaMismatch, match="tokenguard db upgrade"):
+    with pytest.raises(SchemaMismatch, match=f"needs {SCHEMA_VERSION}.*tokenguard db upgrade") as caught:
         ledger.reserve(desk.hold(), desk.ask())
     with ledger._database.engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE tg_elsewhere RENAME TO tg_hold"))
 
+    assert (caught.value.found, caught.value.expected) == (None, SCHEMA_VERSION)
     assert isinstance(ledger.reserve(desk.hold(), desk.ask()), Grant)
 
 
-def test_more_callers_than_connections_are_refused_and_nothing_is_written(
+def test_more_callers_than_connections_hear_which_limit_they_met_and_nothing_is_written(
     open_sql: Any, postgres: str, desk: Any
 ) -> None:
     ledger = open_sql(postgres)
     pool = ledger._database.engine.pool
-    pool._timeout = 0.01
-    taken = [pool.connect() for _ in range(32)]
+    waits_s, pool._timeout = pool._timeout, 0.01
+    taken = [pool.connect() for _ in range(CONNECTIONS_MAX)]
 
-    with pytest.raises(LedgerUnavailable, match="Nothing was written"):
+    with pytest.raises(LedgerUnavailable, match="Nothing was written") as caught:
         ledger.reserve(desk.hold(), desk.ask())
     for one in taken:
         one.close()
 
+    assert "all 32 connections of this process in use, and none came free within 30 s" in str(caught.value)
+    assert "Make fewer calls at once" in str(caught.value)
+    assert (caught.value.connections, caught.value.wait_s) == (32, 30) == (CONNECTIONS_MAX, waits_s)
     assert isinstance(ledger.reserve(desk.hold(), desk.ask()), Grant)
+
+
+def test_a_server_that_takes_no_more_connections_has_that_among_the_reasons(open_sql: Any, postgres: str) -> None:
+    engine = open_sql(postgres)._database.engine
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE ROLE latecomer LOGIN CONNECTION LIMIT 0"))
+
+    with pytest.raises(LedgerUnavailable, match="max_connections has room"):
+        open_sql(sa.make_url(postgres).set(username="latecomer").render_as_string(hide_password=False))
+    with engine.begin() as connection:
+        connection.execute(sa.text("DROP ROLE latecomer"))
 
 
 def test_a_cap_above_nine_million_dollars_names_postgresql(open_sql: Any, sqlite: str, desk: Any) -> None:
@@ -299,6 +315,7 @@ class _Error(Exception):
         (_Error("28P01"), "refuses the login", False),
         (_Error("3D000"), "does not exist", False),
         (_Error("53100"), "out of room", False),
+        (_Error("53300"), "each process takes up to 32", False),
         (_Error("25006"), "refuses to write", False),
         (_Error("57P01"), "shutting down", False),
         (_Error("42501"), "Grant the rights", False),

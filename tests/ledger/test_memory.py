@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from tokenguard.core.ids import RandomIds
+from tokenguard.core.verdict import Short
 from tokenguard.errors import LedgerConflict
 from tokenguard.ledger.memory import MemoryLedger
 from tokenguard.testing import FakeClock
@@ -58,6 +60,21 @@ def test_an_attempt_settled_long_ago_is_refused_instead_of_booked_twice(books: M
     assert books.spend([])[0].calls == 10_001
 
 
+def end_runs(ledger: MemoryLedger, desk: Any, runs: int, *, name: str = "run") -> None:
+    for number in range(runs):
+        ledger.enter(desk.entry(f"{name}-{number}"))
+        ledger.leave(f"{name}-{number}", outcome="completed", at=desk.noon)
+
+
+def end_tree(ledger: MemoryLedger, desk: Any, root: str, *, nodes: int) -> None:
+    ledger.enter(desk.entry(root))
+    child = desk.entry(root, parent=root)
+    for number in range(1, nodes):
+        ledger.enter(replace(child, id=f"{root}-{number}"))
+        ledger.leave(f"{root}-{number}", outcome="completed", at=desk.noon)
+    ledger.leave(root, outcome="completed", at=desk.noon)
+
+
 def test_run_trees_that_ended_long_ago_are_forgotten_and_their_spend_is_not(books: MemoryLedger, desk: Any) -> None:
     for number in range(1_005):
         run = f"run-{number}"
@@ -70,6 +87,47 @@ def test_run_trees_that_ended_long_ago_are_forgotten_and_their_spend_is_not(book
     assert books.tree("run-0") == ()
     assert books.tree("run-1004")[0].calls == 1
     assert books.spend([])[0].calls == 1_005
+
+
+def test_ended_trees_are_forgotten_by_their_nodes_too_but_never_the_last_one(books: MemoryLedger, desk: Any) -> None:
+    end_tree(books, desk, "small", nodes=10)
+    end_tree(books, desk, "enormous", nodes=100_001)
+    with_the_last = [len(books.tree(root)) for root in ("small", "enormous")]
+
+    end_tree(books, desk, "next", nodes=2)
+
+    assert with_the_last == [0, 100_001]
+    assert len(books.tree("next")) == len(books._nodes) == 2
+
+
+def test_a_tree_of_which_something_still_runs_is_not_forgotten(books: MemoryLedger, desk: Any) -> None:
+    scope = desk.scope("run:child", usd="0.01")
+    books.enter(desk.entry("root"))
+    books.enter(desk.entry("child", parent="root"))
+    spend(books, desk, scope, 1)
+    books.leave("root", outcome="completed", at=desk.noon)
+    end_runs(books, desk, 1_005)
+
+    verdict = books.reserve(desk.hold(scope, run="child"), desk.ask())
+
+    assert isinstance(verdict, Short)
+    assert [one.id for one in books.tree("root")] == ["root", "child"]
+
+
+def test_a_node_that_begins_in_an_ended_tree_keeps_it_until_it_ends_too(books: MemoryLedger, desk: Any) -> None:
+    books.enter(desk.entry("root"))
+    books.leave("root", outcome="completed", at=desk.noon)
+    books.enter(desk.entry("late", parent="root"))
+    end_runs(books, desk, 1_005)
+    while_it_ran = len(books.tree("root"))
+
+    books.leave("late", outcome="completed", at=desk.noon)
+    after_it = len(books.tree("root"))
+    end_runs(books, desk, 1_005, name="next")
+
+    assert (while_it_ran, after_it) == (2, 2)
+    assert books.tree("root") == ()
+    assert len(books._nodes) == 1_000
 
 
 def test_balances_of_windows_long_over_are_dropped(books: MemoryLedger, desk: Any) -> None:
@@ -118,16 +176,39 @@ def test_runs_that_are_over_leave_nothing_but_their_totals(desk: Any) -> None:
     assert sum(row.calls for row in ledger.spend(["agent"])) == 1_500
 
 
+def forgotten_while_held(ledger: MemoryLedger, desk: Any, *, usd: str) -> Any:
+    """The open hold of `run-0`, which ended so long ago that its tree is forgotten."""
+    hold = desk.hold(desk.scope("run:run-0", usd=usd), run="run-0")
+    ledger.enter(desk.entry("run-0"))
+    ledger.reserve(hold, desk.ask())
+    end_runs(ledger, desk, 1_005)
+    return hold
+
+
 def test_a_forgotten_run_keeps_its_balance_while_a_call_is_open(books: MemoryLedger, desk: Any) -> None:
-    scope = desk.scope("run:run-0", usd="1.00")
-    hold = desk.hold(scope, run="run-0")
-    books.enter(desk.entry("run-0"))
-    books.reserve(hold, desk.ask())
-    for number in range(1_005):
-        books.enter(desk.entry(f"run-{number}"))
-        books.leave(f"run-{number}", outcome="completed", at=desk.noon)
+    hold = forgotten_while_held(books, desk, usd="1.00")
 
     settled = books.settle(hold.id, desk.booking())
 
     assert books.tree("run-0") == ()
     assert [(one.settled, one.held, one.live) for one in settled.states] == [(desk.cent, 0, 0)]
+
+
+def test_a_forgotten_runs_balance_goes_with_the_last_attempt_that_names_it(books: MemoryLedger, desk: Any) -> None:
+    hold = forgotten_while_held(books, desk, usd="1.00")
+    while_held = books.states(hold.accounts)[0].held
+
+    books.settle(hold.id, desk.booking())
+    spend(books, desk, desk.scope(), 10_000)  # settled attempts are remembered that long
+
+    assert while_held == desk.cent
+    assert books.states(hold.accounts)[0].settled == 0
+    assert len(books._caps) == 0
+
+
+def test_a_late_call_of_a_forgotten_run_meets_the_balance_that_is_held_on(books: MemoryLedger, desk: Any) -> None:
+    forgotten_while_held(books, desk, usd="0.01")
+
+    verdict = books.reserve(desk.hold(desk.scope("run:run-0", usd="0.01"), run="run-0"), desk.ask())
+
+    assert isinstance(verdict, Short)

@@ -97,7 +97,7 @@ def test_a_digest_takes_whatever_a_tool_gives() -> None:
 def test_calls_that_were_in_flight_together_are_one_round() -> None:
     repeats = Repeats()
 
-    findings = [repeats.completed("p", "c", model="m", began_s=0.0, ended_s=1.0 + number) for number in range(50)]
+    findings = [repeats.completed("p:c", model="m", began_s=0.0, ended_s=1.0 + number) for number in range(50)]
 
     assert findings == [None] * 50
     assert len(repeats.completions) == 1
@@ -107,8 +107,7 @@ def test_the_same_prompt_with_the_same_answer_is_found_at_the_sixth_round() -> N
     repeats = Repeats()
 
     findings = [
-        repeats.completed("p", "c", model="m", began_s=2.0 * number, ended_s=2.0 * number + 1)
-        for number in range(STOP_AT)
+        repeats.completed("p:c", model="m", began_s=2.0 * number, ended_s=2.0 * number + 1) for number in range(STOP_AT)
     ]
 
     assert findings[:-1] == [None] * (STOP_AT - 1)
@@ -120,7 +119,7 @@ def test_a_run_of_many_different_answers_stays_small() -> None:
     repeats = Repeats()
 
     for number in range(1_000):
-        repeats.completed("p", str(number), model="m", began_s=2.0 * number, ended_s=2.0 * number + 1)
+        repeats.completed(f"p:{number}", model="m", began_s=2.0 * number, ended_s=2.0 * number + 1)
 
     assert len(repeats.completions) == WINDOW
     assert len(repeats.last_round_s) <= 4 * WINDOW

@@ -141,6 +141,40 @@ def test_a_price_finer_than_a_pico_dollar_is_rounded_up_and_says_so() -> None:
     assert card.notes == ("rounded up to whole pico-dollars: input_tokens.",)
 
 
+def test_a_factor_that_makes_a_rate_finer_than_a_pico_dollar_rounds_it_up_and_says_so() -> None:
+    prices = {
+        "a/b": {"input": "1", "output": "2", "web_search": "0.01"},
+        "a/c": {"like": "a/b", "times": "0.3333333"},
+    }
+
+    card = Book({"prices": prices}).card("a/c")
+
+    assert (card.rates[Meter.INPUT], card.rates[Meter.OUTPUT]) == (333_334, 666_667)
+    assert card.notes == (
+        "like a/b times 0.3333333.",
+        "rounded up to whole pico-dollars: input_tokens, output_tokens.",
+    )
+
+
+def test_a_rate_that_the_table_gives_itself_is_not_called_rounded() -> None:
+    prices = {
+        "a/b": {"input": "1", "output": "2"},
+        "a/c": {"like": "a/b", "times": "0.3333333", "input": "0.30"},
+    }
+
+    card = Book({"prices": prices}).card("a/c")
+
+    assert card.rates[Meter.INPUT] == 300_000
+    assert card.notes[1:] == ("rounded up to whole pico-dollars: output_tokens.",)
+
+
+def test_a_rate_that_a_rule_derives_is_rounded_up_and_says_so() -> None:
+    card = Book({"prices": {"acme/claude-odd": {"input": "0.000002", "output": "1"}}}).card("acme/claude-odd")
+
+    assert card.rates[Meter.CACHE_WRITE_5M] == 3
+    assert card.notes == ("rounded up to whole pico-dollars: cache_write_5m_tokens.",)
+
+
 def test_a_callers_decimal_context_does_not_change_a_price() -> None:
     with localcontext() as context:
         context.prec = 2

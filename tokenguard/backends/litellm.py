@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from tokenguard.backends import failures, replies
+from tokenguard.backends.bounds import check_bound
 from tokenguard.backends.once import forbid_resending, once
 from tokenguard.backends.options import OWNED, PROVIDER_HINTS
 from tokenguard.backends.streams import AsyncLiteLLMStream, LiteLLMStream
@@ -56,8 +57,16 @@ class LiteLLMBackend:
 
     name = "litellm"
 
-    def __init__(self, *, clock: Clock | None = None) -> None:
+    def __init__(self, *, clock: Clock | None = None, enforce: bool = True) -> None:
+        """Reach providers through LiteLLM.
+
+        Args:
+            clock: For `Retry-After` headers that name a date; the system's unless given.
+            enforce: False for a guard that observes: a bound of the answer that LiteLLM drops is then no reason to
+                refuse.
+        """
         self._clock = clock or SystemClock()
+        self._enforce = enforce
 
     def send(self, request: Request) -> Any:
         """Send, blocking.
@@ -66,18 +75,19 @@ class LiteLLMBackend:
             LiteLLM's reply object, or a `LiteLLMStream` of its chunks where `request.stream`.
 
         Raises:
-            UnsupportedOption: `litellm.model_fallbacks` is set, which would send behind the guard's back.
+            UnsupportedOption: `litellm.model_fallbacks` is set, which would send behind the guard's back; or
+                `drop_params` would drop the bound of the answer.
             BackendError: an operation that this backend does not know.
             Exception: whatever LiteLLM raises, untouched.
         """
-        function = _function(request.operation, blocking=True)
+        function = self._function(request, blocking=True)
         with once():
             reply = function(model=request.model, **_arguments(request))
         return LiteLLMStream(reply) if request.stream and request.operation != "embeddings" else reply
 
     async def asend(self, request: Request) -> Any:
         """Send without blocking the loop; like `send`, with an `AsyncLiteLLMStream`."""
-        function = _function(request.operation, blocking=False)
+        function = self._function(request, blocking=False)
         with once():
             reply = await function(model=request.model, **_arguments(request))
         return AsyncLiteLLMStream(reply) if request.stream and request.operation != "embeddings" else reply
@@ -110,6 +120,13 @@ class LiteLLMBackend:
     def warm(self) -> None:
         """Import LiteLLM now rather than at the first call; takes seconds."""
         _litellm()
+
+    def _function(self, request: Request, *, blocking: bool) -> Any:
+        """What to call, once nothing stands against it."""
+        function = _function(request.operation, blocking=blocking)
+        if self._enforce:
+            check_bound(request, _litellm())
+        return function
 
 
 @lru_cache(maxsize=1)

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
 from tokenguard.calls.ceiling import Bounds, bounds_of
-from tokenguard.core.account import accounts_on
 from tokenguard.core.books import CallFacts, Hold, Kind
 from tokenguard.core.budget import Unit
-from tokenguard.core.ports import InputBound, Request
+from tokenguard.core.ports import Request
 from tokenguard.core.untrusted import list_of, mapping_of
 from tokenguard.errors import Unpriceable, UnsupportedOption
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import datetime
 
     from tokenguard.calls.call import Call, Target
     from tokenguard.calls.parts import Parts
+    from tokenguard.core.ports import Prompt
     from tokenguard.core.price import PriceCard
     from tokenguard.core.verdict import Grant
 
@@ -44,8 +43,8 @@ class Attempt:
     unpriceable: Unpriceable | None
     """Why there is no card, where there is none."""
     endpoint: str | None
-    extras: Any = None
-    """What is billed as prompt besides the messages: tools and answer schemas."""
+    prompt: Prompt | None = None
+    """As the counter read it; None: a charge, which has none."""
 
     @property
     def facts(self) -> CallFacts:
@@ -66,20 +65,18 @@ def prepare(call: Call, target: Target, number: int, parts: Parts) -> Attempt:
     hold = hold_for(call, target, number, provider, parts, at=now)
     capped_usd = parts.enforce and any(account.unit is Unit.USD for account in hold.accounts)
     card, unpriceable = _card(target, parts, now, capped_usd=capped_usd)
-    extras = _schemas(target.options)
-    bound = _bound(call, target, extras, parts)
-    step = call.node is None or call.node.kind is not Kind.STEP
+    prompt = _prompt(call, target, parts)
     bounds = bounds_of(
-        call,
-        target.options,
+        target.model,
+        target.terms,
+        prompt,
         card,
-        bound,
         capped_usd=capped_usd,
-        step=step,
+        step=call.node is None or call.node.kind is not Kind.STEP,
         priced=card is not None or parts.prices.observe_unknown,
         enforce=parts.enforce,
     )
-    return Attempt(call, target, hold, bounds, card, unpriceable, endpoint, extras)
+    return Attempt(call, target, hold, bounds, card, unpriceable, endpoint, prompt)
 
 
 def request_for(attempt: Attempt, grant: Grant, *, final: bool, enforce: bool) -> Request:
@@ -87,11 +84,11 @@ def request_for(attempt: Attempt, grant: Grant, *, final: bool, enforce: bool) -
 
     Observing changes nothing but the stream's usage.
     """
-    options = dict(attempt.target.options)
-    if attempt.call.stream and attempt.call.operation == "chat":
+    terms, options = attempt.target.terms, dict(attempt.target.options)
+    if terms.stream and attempt.call.operation == "chat":
         options["stream_options"] = {**mapping_of(options.get("stream_options")), "include_usage": True}
-    if enforce and attempt.bounds.output_name and grant.output_tokens != attempt.bounds.output_given:
-        options[attempt.bounds.output_name] = grant.output_tokens
+    if enforce and terms.output_name and grant.output_tokens != terms.output_given:
+        options[terms.output_name] = grant.output_tokens
     if final:
         options = _without_tools(options)
     return Request(
@@ -122,24 +119,16 @@ def _card(
         return None, unknown
 
 
-def _bound(call: Call, target: Target, extras: Any, parts: Parts) -> InputBound | None:
-    """An upper bound of the prompt; None where a part of it cannot be seen."""
-    options = target.options
-    if any(options.get(name) for name in _UNSEEN) and call.operation == "responses":
-        return None
+def _prompt(call: Call, target: Target, parts: Parts) -> Prompt:
+    """What the prompt holds; without a bound where a part of it cannot be seen."""
+    options, schemas = target.options, target.terms.schemas
     if call.operation == "chat":
-        return parts.counter.bound(target.model, call.messages, extras)
-    return parts.counter.bound_input(target.model, call.content, instructions=options.get("instructions"), tools=extras)
-
-
-def _schemas(options: Mapping[str, Any]) -> Any:
-    """Everything besides the messages that is billed as prompt: tools, functions, answer schemas."""
-    answer = options.get("response_format") or options.get("text_format")
-    if isinstance(answer, type):
-        schema = getattr(answer, "model_json_schema", None)
-        answer = schema() if schema else repr(answer)
-    extras = [extra for extra in (options.get("tools"), options.get("functions"), answer) if extra]
-    return extras or None
+        return parts.counter.read(target.model, call.messages, schemas)
+    prompt = parts.counter.read_input(
+        target.model, call.content, instructions=options.get("instructions"), schemas=schemas
+    )
+    hidden = call.operation == "responses" and any(options.get(name) for name in _UNSEEN)
+    return replace(prompt, bound=None) if hidden else prompt
 
 
 def _check_tools(call: Call, target: Target, provider: str) -> None:
@@ -163,9 +152,9 @@ def hold_for(
         id=parts.ids.new(),
         at=now,
         owner=parts.owner,
-        lease_until=now + timedelta(seconds=call.timeout_s + _LEASE_GRACE_S),
-        accounts=accounts_on(call.scopes, now),
-        scope_keys=tuple(scope.key for scope in call.scopes),
+        lease_until=now + timedelta(seconds=call.terms.timeout_s + _LEASE_GRACE_S),
+        accounts=call.path.accounts(now),
+        scope_keys=call.path.keys,
         run_ids=call.node.run_ids if call.node else (),
         facts=_facts(call, target, number, provider, parts),
         enforce=parts.enforce,

@@ -102,8 +102,8 @@ class Charge:
 
 def charge_attempt(hold: Hold, call: Call, up_to: Money) -> Attempt:
     """The attempt of a charge: a fixed amount, no tokens."""
-    bounds = Bounds(Ask(fixed_pico=up_to.pico, calls=0), InputBound(0, "charge"), 0, None, None)
-    return Attempt(call, call.targets[0], hold, bounds, None, None, None)
+    bounds = Bounds(Ask(fixed_pico=up_to.pico, calls=0), InputBound(0, "charge"), 0)
+    return Attempt(call, call.targets[0], hold, bounds, card=None, unpriceable=None, endpoint=None)
 
 
 def book_charge(attempt: Attempt, cost: Money, parts: Parts) -> Flow[None]:

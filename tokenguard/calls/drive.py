@@ -174,15 +174,29 @@ async def _uninterrupted(
     """Executor work to its end, whatever happens to the caller meanwhile: (result, its error, a cancellation)."""
     job = parts.submit(work)
     pending.append(job)
-    future = asyncio.wrap_future(job)
+    loop = asyncio.get_running_loop()
+    turn = loop.create_future()
+
+    def wake() -> None:
+        if not turn.done():
+            turn.set_result(None)
+
+    job.add_done_callback(lambda _: _call_soon(loop, wake))
     cancelled: BaseException | None = None
-    while not future.done():
+    while not job.done():
         try:
-            await asyncio.wait((future,))
+            await turn
         except asyncio.CancelledError as error:
-            cancelled = error
-    failed = future.exception()
-    return (None, failed, cancelled) if failed else (future.result(), None, cancelled)
+            # A cancellation takes what is awaited with it, so the rest of the wait needs another one.
+            cancelled, turn = error, loop.create_future()
+    failed = job.exception()
+    return (None, failed, cancelled) if failed else (job.result(), None, cancelled)
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+    """Call back on a loop, from any thread; one that was closed has nobody left who waits."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(callback)
 
 
 async def _await_turn(effect: Wait) -> bool:
@@ -191,15 +205,8 @@ async def _await_turn(effect: Wait) -> bool:
         return False
     ticket: Ticket = effect.ticket
     loop, woken = asyncio.get_running_loop(), asyncio.Event()
-
-    def wake() -> None:
-        try:
-            loop.call_soon_threadsafe(woken.set)
-        except RuntimeError:
-            return  # The loop is closed; its waiter went with it and left the line.
-
     try:
-        if not ticket.arm(wake):
+        if not ticket.arm(lambda: _call_soon(loop, woken.set)):
             async with asyncio.timeout(effect.seconds):
                 await woken.wait()
     except TimeoutError:

@@ -17,7 +17,6 @@ from tokenguard.calls.outcome import Sent, posted, unresolved
 from tokenguard.calls.receipts import attach_receipt
 from tokenguard.calls.settlement import failed, kept, returned, settled, spent
 from tokenguard.core import events
-from tokenguard.core.account import accounts_on
 from tokenguard.core.books import Closure
 from tokenguard.core.ports import Failure
 from tokenguard.core.stops import closes_run, error_from, error_of
@@ -51,7 +50,7 @@ def guarded(call: Call, parts: Parts) -> Flow[Any]:
     """
     yield from check_repeats(call, parts)
     yield from check_velocity(call, parts)
-    retry = parts.retry(call.retries)
+    retry = parts.retry(call.terms.retries)
     number, tried, left = 0, 0, list(call.targets)
     while True:
         number, tried = number + 1, tried + 1
@@ -77,7 +76,7 @@ def guarded(call: Call, parts: Parts) -> Flow[Any]:
 
 def _answered(sent: Sent, reply: Any, parts: Parts) -> Flow[Any]:
     """Settle a whole reply, or hand on an open stream."""
-    if sent.attempt.call.stream:
+    if sent.attempt.call.terms.stream:
         return Opened(sent, reply)
     try:
         part = parts.backend.read(sent.attempt.call.operation, reply)
@@ -108,8 +107,8 @@ def _granted(call: Call, target: Target, number: int, parts: Parts) -> Flow[Sent
             )
         )
         raise
-    if sent.clamped and sent.attempt.bounds.output_given is not None:
-        asked, granted = sent.attempt.bounds.output_given, sent.grant.output_tokens
+    asked, granted = target.terms.output_given, sent.grant.output_tokens
+    if sent.clamped and asked is not None:
         parts.emit(
             events.Clamped(
                 at=parts.clock.now(),
@@ -126,7 +125,7 @@ def _granted(call: Call, target: Target, number: int, parts: Parts) -> Flow[Sent
 def reserved(attempt: Attempt, parts: Parts) -> Flow[Sent]:
     """Hold the worst case, waiting for room where calls in flight hold it."""
     ask_, final, looks, granted = attempt.bounds.ask, None, 0, False
-    deadline_s = parts.clock.monotonic() + min(parts.busy_timeout_s, attempt.call.timeout_s)
+    deadline_s = parts.clock.monotonic() + min(parts.busy_timeout_s, attempt.call.terms.timeout_s)
     ticket = _line_up(attempt, None, parts)
     try:
         while True:
@@ -260,7 +259,7 @@ def _fresh(attempt: Attempt, parts: Parts) -> Attempt:
         attempt.hold,
         at=now,
         lease_until=attempt.hold.lease_until + waited,
-        accounts=accounts_on(attempt.call.scopes, now),
+        accounts=attempt.call.path.accounts(now),
     )
     return replace(attempt, hold=hold)
 
@@ -272,11 +271,11 @@ def _look_s(looks: int, parts: Parts) -> float:
 
 def _late(attempt: Attempt, parts: Parts) -> HeadroomBusy:
     """Waited as long as agreed, and no room came."""
-    waited_s = min(parts.busy_timeout_s, attempt.call.timeout_s)
+    waited_s = min(parts.busy_timeout_s, attempt.call.terms.timeout_s)
     return HeadroomBusy(
         f"no room for this call within {waited_s:g} s: calls in flight hold what is left of its budgets. Nothing "
         "was sent; "
         "try again when they end, raise the budget, or lower max_tokens.",
-        scope=attempt.call.scopes[-1].label if attempt.call.scopes else "",
+        scope=scopes[-1].label if (scopes := attempt.call.path.scopes) else "",
         retry_in_s=_SLOWEST_LOOK_S,
     )

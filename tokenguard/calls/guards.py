@@ -10,7 +10,6 @@ from tokenguard.core import events
 from tokenguard.core.books import Kind, Status
 from tokenguard.core.money import Money
 from tokenguard.core.stops import error_from
-from tokenguard.core.untrusted import list_of, mapping_of
 from tokenguard.core.usage import Quality
 from tokenguard.errors import (
     BudgetExceeded,
@@ -43,8 +42,6 @@ __all__ = [
 ]
 
 _MINUTE_S: Final = 60.0
-_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
-"""Types of values that are their own picture."""
 
 
 def check_repeats(call: Call, parts: Parts) -> Flow[None]:
@@ -109,15 +106,16 @@ def learned(sent: Sent, part: Part, booking: Booking, parts: Parts) -> Flow[None
     A loop found here closes the run but the answer is handed out: it is paid for.
     """
     call, model = sent.attempt.call, sent.attempt.target.model
+    if call.operation != "chat":
+        return
     try:
-        _remember_count(sent, part, booking, parts)
+        answered = _remember_count(sent, part, booking, parts)
         node = call.node.run if call.node else None
-        if node is None or not parts.loops or call.operation != "chat":
+        if node is None or not parts.loops:
             return
-        prompt, completion = _fingerprint(call.messages), _fingerprint(part.reply or part.text)
         with parts.tree_lock:
             finding = node.repeats.completed(
-                str(prompt), str(completion), model=model, began_s=call.began_s, ended_s=parts.clock.monotonic()
+                f"{model}:{answered}", model=model, began_s=call.began_s, ended_s=parts.clock.monotonic()
             )
     except Exception as fault:  # noqa: BLE001  # a detector or a counter that fails must never break a paid answer
         parts.emit(events.Fault(at=parts.clock.now(), run_id=sent.attempt.facts.run_id, where="learn", error=fault))
@@ -204,8 +202,7 @@ def tool_returned(node: Node, tool: str, evidence: str, *, began_s: float, parts
     """Note one call of a guarded tool; a finding means it gave the same result too often."""
     with parts.tree_lock:
         return node.run.repeats.completed(
-            f"tool:{tool}",
-            evidence,
+            f"tool:{tool}:{evidence}",
             model=tool,
             began_s=began_s,
             ended_s=parts.clock.monotonic(),
@@ -213,18 +210,17 @@ def tool_returned(node: Node, tool: str, evidence: str, *, began_s: float, parts
         )
 
 
-def _remember_count(sent: Sent, part: Part, booking: Booking, parts: Parts) -> None:
-    """Teach the counter what the provider counted for this prompt."""
-    if sent.attempt.call.operation != "chat" or part.usage is None:
-        return
+def _remember_count(sent: Sent, part: Part, booking: Booking, parts: Parts) -> int:
+    """Teach the counter what the provider counted for this prompt; the counter's number for prompt and reply."""
     usage = booking.usage
-    if usage is None or booking.status is not Status.OK or booking.quality is not Quality.REPORTED:
+    if part.usage is None:
+        usage = None
+    elif usage is None or booking.status is not Status.OK or booking.quality is not Quality.REPORTED:
         # What was booked is not what the provider counted, or not for certain.
         usage = parts.split_usage(part.usage, provider=sent.attempt.facts.provider)
-    if usage.input_total:
-        call = sent.attempt.call
-        extras = sent.attempt.extras
-        parts.counter.learn(sent.attempt.target.model, call.messages, extras, part.reply, tokens=usage.input_total)
+    prompt, reply = sent.attempt.prompt, part.reply or {"role": "assistant", "content": part.text}
+    assert prompt is not None, "only a charge has none"
+    return parts.counter.learn(prompt, reply, tokens=usage.input_total if usage else 0)
 
 
 def _loop_found(finding: Finding, node: Node, parts: Parts) -> Flow[None]:
@@ -311,21 +307,3 @@ def _label(node: Node) -> str:
 def _forget_old(times_s: Any, now_s: float) -> None:
     while times_s and times_s[0] <= now_s - _MINUTE_S:
         times_s.popleft()
-
-
-def _fingerprint(value: Any) -> int:
-    """A keyed 64-bit fingerprint of a JSON-like value. Strings keep their hash, so a long history is cheap."""
-    return hash(_frozen(value, 0))
-
-
-def _frozen(value: Any, depth: int) -> Any:
-    """A hashable picture of a JSON-like value; what nests too deep or is none is pictured by its type."""
-    if type(value) in _PLAIN or isinstance(value, str | int | float):
-        return value
-    if depth > 16:  # noqa: PLR2004  # deeper than any message; a cycle ends here
-        return type(value).__name__
-    fields = mapping_of(value)
-    if fields:
-        # What is plain needs no call of its own: this looks at every message of every request.
-        return tuple([(key, one if type(one) in _PLAIN else _frozen(one, depth + 1)) for key, one in fields.items()])
-    return tuple([_frozen(one, depth + 1) for one in list_of(value)]) or type(value).__name__

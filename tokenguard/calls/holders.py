@@ -6,6 +6,8 @@ import threading
 from typing import Generic, Protocol, TypeVar
 from weakref import WeakSet
 
+from tokenguard.core.forks import renew_in_children
+
 __all__ = ["Holder", "Holders"]
 
 H = TypeVar("H")
@@ -29,8 +31,13 @@ class Holders(Generic[H]):
     """A weak set that may be looked through while other threads add to it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._members: WeakSet[H] = WeakSet()
+        self.renew_lock()
+        renew_in_children(self)
+
+    def renew_lock(self) -> None:
+        """In a forked child: see `core.forks`."""
+        self._lock = threading.Lock()
 
     def add(self, member: H) -> None:
         """Remember a member for as long as somebody else does."""

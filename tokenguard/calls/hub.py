@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from tokenguard.core import events
 from tokenguard.core.books import GuardEvent
 from tokenguard.core.events import Event
+from tokenguard.core.forks import renew_in_children
 from tokenguard.core.money import Money
 
 if TYPE_CHECKING:
     from tokenguard.core.ids import Ids
     from tokenguard.core.ports import Ledger
 
-__all__ = ["Hub", "recorder"]
+__all__ = ["Hub", "record"]
 
 E = TypeVar("E", bound=events.Event)
 
@@ -38,6 +39,11 @@ class Hub:
 
     def __init__(self) -> None:
         self._listeners: list[tuple[type[Any], Callable[[Any], object]]] = []
+        self.renew_lock()
+        renew_in_children(self)
+
+    def renew_lock(self) -> None:
+        """In a forked child: see `core.forks`."""
         self._lock = threading.Lock()
 
     def on(self, kind: type[E], listener: Callable[[E], object]) -> Callable[[], None]:
@@ -52,6 +58,10 @@ class Hub:
 
         return off
 
+    def hears(self, kind: type[Event]) -> bool:
+        """Whether anybody listens to facts of a type, so that one which nobody wants need not be made."""
+        return any(issubclass(kind, wanted) for wanted, _ in self._listeners)
+
     def emit(self, event: Event) -> None:
         """Tell everybody. A listener that raises is reported as a `Fault`, once, and the call goes on."""
         for kind, listener in self._listeners:
@@ -65,17 +75,18 @@ class Hub:
                         )
 
 
-def recorder(ledger: Ledger, ids: Ids, submit: Callable[..., object]) -> Callable[[Event], None]:
-    """A listener that writes guard events to the ledger, through `submit` so that no call waits for it."""
+def record(hub: Hub, ledger: Ledger, ids: Ids, submit: Callable[..., object]) -> None:
+    """Write what becomes a guard event to the ledger, through `submit` so that no call waits for it."""
 
     def accept(event: Event) -> None:
-        kind = _KINDS.get(type(event))
-        if kind is None or (isinstance(event, events.Fault) and event.where == "record"):
+        if isinstance(event, events.Fault) and event.where == "record":
             return
+        kind = _KINDS[type(event)]
         row = GuardEvent(ids.new(), event.at, kind, event.run_id, event.scope_key, event.sentence, _facts(event))
         submit(ledger.record, row)
 
-    return accept
+    for kind in _KINDS:
+        hub.on(kind, accept)
 
 
 def _facts(event: Event) -> dict[str, Any]:

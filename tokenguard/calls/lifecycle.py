@@ -1,4 +1,7 @@
-"""What happens to guards when their process ends or forks."""
+"""What happens to guards when their process ends or forks.
+
+Locks that stand alone are renewed by `core.forks`, which was imported first and so comes first in a child.
+"""
 
 from __future__ import annotations
 

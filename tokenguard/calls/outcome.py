@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from tokenguard.calls.ceiling import asked_tier
 from tokenguard.core.account import Amounts
 from tokenguard.core.books import Booking, Status
 from tokenguard.core.money import Money
@@ -108,7 +107,7 @@ def _priced(
     sent: Sent, part: Part, usage: Usage, quality: Quality, parts: Parts, *, status: Status = Status.OK
 ) -> Booking:
     """Usage × card, with the provider's own cost booked where it states one."""
-    tier = parts.served_tier(part.usage or {}, part.service_tier) or asked_tier(sent.attempt.target.options)
+    tier = parts.served_tier(part.usage or {}, part.service_tier) or sent.attempt.target.terms.tier
     lines, computed, card, note = _lines(sent, part, usage, tier, parts)
     stated = _stated(part)
     cost = computed if stated is None else stated
@@ -202,7 +201,7 @@ def _answer(
         response_model=part.model,
         response_id=part.response_id,
         finish_reason=part.finish_reason,
-        max_tokens=sent.grant.output_tokens if sent.attempt.hold.enforce else sent.attempt.bounds.output_given,
+        max_tokens=sent.grant.output_tokens if sent.attempt.hold.enforce else sent.attempt.target.terms.output_given,
         clamped=sent.clamped,
         duration_ms=_milliseconds(now_s - sent.began_s),
         ttft_ms=None if sent.first_s is None else _milliseconds(sent.first_s - sent.began_s),

@@ -14,10 +14,12 @@ from weakref import WeakValueDictionary
 from tokenguard.calls.holders import Holders
 from tokenguard.calls.reaper import Reaper
 from tokenguard.calls.scope import Node
+from tokenguard.calls.terms import KnownTerms
 from tokenguard.calls.waiting import Lines
 from tokenguard.calls.watch import Watch
 from tokenguard.core.clock import Clock
 from tokenguard.core.events import Event
+from tokenguard.core.forks import renew_in_children
 from tokenguard.core.ids import Ids
 from tokenguard.core.ports import Backend, Ledger, PriceBook, RetryPolicy, TokenCounter
 
@@ -53,6 +55,8 @@ class Parts:
     clock: Clock
     ids: Ids
     emit: Callable[[Event], None]
+    hears: Callable[[type[Event]], bool]
+    """Whether anybody listens to facts of a type."""
     owner: str
     """The process, as the ledger knows it."""
     new_owner: Callable[[], str]
@@ -82,11 +86,13 @@ class Parts:
     """Shared accounts whose stop was announced in this process, oldest first."""
 
     watch: Watch = field(init=False)
+    terms: KnownTerms = field(init=False)
     jitter: Callable[[], float] = random.random
     """0 ≤ x < 1, for the times between two looks."""
 
     def __post_init__(self) -> None:
         self.watch = Watch(self)
+        self.terms = KnownTerms(refused=self.refused, enforce=self.enforce, written=self.counter.written)
 
     def renew_after_fork(self) -> None:
         """In a forked child: threads, locks and connections of the parent are not usable here."""
@@ -130,8 +136,13 @@ class LateParts:
     def __init__(self, build: Callable[[], Parts]) -> None:
         self._build = build
         self._parts: Parts | None = None
-        self._lock = threading.Lock()
         self._warm = False
+        self.renew_lock()
+        renew_in_children(self)
+
+    def renew_lock(self) -> None:
+        """In a forked child: see `core.forks`. What a thread of the parent was building is built here again."""
+        self._lock = threading.Lock()
 
     @property
     def built(self) -> Parts | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tokenguard.calls.holders import Holders
-from tokenguard.core.account import Scope
+from tokenguard.core.account import Path, Scope
 from tokenguard.core.books import Kind
 from tokenguard.core.budget import Budget, Limits
 from tokenguard.loops.repeats import Repeats
@@ -55,6 +55,7 @@ class Node:
     """Name of the innermost agent."""
     _root: Node | None = field(init=False, repr=False)
     _run: Node | None = field(init=False, repr=False)
+    _root_id: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         # Found once, because every call asks; None stands for this node, which would else keep itself alive.
@@ -63,6 +64,7 @@ class Node:
         self.agent = self.name if self.kind is Kind.AGENT else above
         self._root = None if parent is None else parent.root
         self._run = None if self.kind is not Kind.STEP or parent is None else parent.run
+        self._root_id = self.joined_root or (self.id if parent is None else parent.root_id)
 
     @property
     def lineage(self) -> Iterator[Node]:
@@ -80,7 +82,7 @@ class Node:
     @property
     def root_id(self) -> str:
         """The root of the tree in whose receipt this node is; what pays is the whole lineage."""
-        return next((node.joined_root for node in self.lineage if node.joined_root), self.root.id)
+        return self._root_id
 
     @property
     def run(self) -> Node:
@@ -117,6 +119,10 @@ class Frame:
     """Path of the guard's scopes, such as `acme/search`."""
     scopes: tuple[Scope, ...]
     """Everything that pays for a call made here, root → leaf."""
+    path: Path = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.scopes))
 
 
 _CURRENT: ContextVar[Frame | None] = ContextVar("tokenguard_frame", default=None)

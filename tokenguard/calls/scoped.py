@@ -9,6 +9,7 @@ from tokenguard.calls.drive import adrive, drive
 from tokenguard.calls.effects import Book, Flow, ask
 from tokenguard.calls.scope import Frame, enter, entered, leave
 from tokenguard.core.account import Scope
+from tokenguard.core.forks import renew_in_children
 from tokenguard.errors import SetupError
 
 if TYPE_CHECKING:
@@ -55,8 +56,13 @@ class ScopeBlock:
             )
         self._late, self._base, self._path = late, base, path
         self._budgets = (budget,) if budget is not None else ()
-        self._lock = threading.Lock()
         self._entered: list[tuple[Frame, Token[Frame | None]]] = []
+        self.renew_lock()
+        renew_in_children(self)
+
+    def renew_lock(self) -> None:
+        """In a forked child: see `core.forks`."""
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         frame = self._frame(self._late.get())

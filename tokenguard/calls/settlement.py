@@ -153,9 +153,10 @@ def tell(sent: Sent, booking: Booking, done: Settled, parts: Parts) -> None:
     """The facts of one settlement, for the sinks."""
     attempt, run_id = sent.attempt, sent.attempt.facts.run_id
     at = booking.at
-    parts.emit(
-        events.Settlement(at=at, run_id=run_id, attempt_id=attempt.hold.id, facts=attempt.facts, booking=booking)
-    )
+    if parts.hears(events.Settlement):
+        parts.emit(
+            events.Settlement(at=at, run_id=run_id, attempt_id=attempt.hold.id, facts=attempt.facts, booking=booking)
+        )
     if booking.overrun:
         cost, ceiling = Money.from_pico(booking.amounts.usd_pico), Money.from_pico(booking.ceiling_pico)
         sentence = f"{attempt.target.model} billed {cost}, above the stated ceiling of {ceiling}; the truth is booked."

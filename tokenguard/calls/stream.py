@@ -115,7 +115,7 @@ class Tap:
     def hidden(self, chunk: Any) -> bool:
         """Whether a chunk after the finish is only there because we asked for usage."""
         call = self.sent.attempt.call
-        return call.operation == "chat" and not call.usage_asked and field_of(chunk, "usage") is not None
+        return call.operation == "chat" and not call.terms.usage_asked and field_of(chunk, "usage") is not None
 
     def stop(self) -> SpendStopped | None:
         """Why not one more chunk may be read; None: go on."""

@@ -18,7 +18,7 @@ from tokenguard.core.budget import Budget, Per, Unit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Account", "Amounts", "Scope", "Window", "account_id", "account_of", "accounts_on", "window_at"]
+__all__ = ["Account", "Amounts", "Path", "Scope", "Window", "account_id", "account_of", "accounts_on", "window_at"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,29 @@ class Account:
     reserve_final_pico: int = 0
 
 
+class Path:
+    """The scopes that pay for a call, root → leaf, and the accounts that it must fit.
+
+    Every call of a run asks for the same accounts, so those of the last minute are remembered: windows begin and end on
+    whole minutes. Safe to use from any thread.
+    """
+
+    __slots__ = ("_latest", "keys", "scopes")
+
+    def __init__(self, scopes: tuple[Scope, ...]) -> None:
+        self.scopes = scopes
+        self.keys = tuple([scope.key for scope in scopes])
+        self._latest: tuple[datetime, tuple[Account, ...]] | None = None
+
+    def accounts(self, at: datetime) -> tuple[Account, ...]:
+        """Every account a call at `at` (aware) must fit, outermost scope first, units in their precedence."""
+        minute = _minute_of(at)
+        latest = self._latest
+        if latest is None or latest[0] != minute:
+            latest = self._latest = minute, accounts_on(self.scopes, minute)
+        return latest[1]
+
+
 _FOREVER = Window("", None)
 
 
@@ -122,10 +145,14 @@ def window_at(per: Per, tz: str, at: datetime) -> Window:
     """
     if per in ("run", "total"):
         return _FOREVER
-    # Windows begin and end on whole minutes, so that one look a minute is enough. In UTC, because instants that a
-    # zone's clock shows twice are equal in that zone.
+    # Windows begin and end on whole minutes, so that one look a minute is enough.
+    return _window_in(per, tz, _minute_of(at))
+
+
+def _minute_of(at: datetime) -> datetime:
+    """The minute that holds `at`, in UTC, because instants that a zone's clock shows twice are equal in that zone."""
     utc = at if at.tzinfo is UTC else at.astimezone(UTC)
-    return _window_in(per, tz, utc.replace(second=0, microsecond=0))
+    return utc.replace(second=0, microsecond=0)
 
 
 @lru_cache(maxsize=256)

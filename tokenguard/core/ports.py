@@ -25,6 +25,7 @@ __all__ = [
     "Ledger",
     "Part",
     "PriceBook",
+    "Prompt",
     "Request",
     "RetryPolicy",
     "Sink",
@@ -186,16 +187,40 @@ class InputBound:
     """`reported+new`, `tokenizer`, `bytes` or `window`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a prompt holds, before it is sent."""
+
+    bound: InputBound | None
+    """None where a part of it cannot be seen (images, files, stored prompts)."""
+    kinds: frozenset[str] = frozenset()
+    """Types of its content parts, such as `image_url` or `input_audio`."""
+    cache_life: str | None = None
+    """The dearest cache write that marks in it can cause: `1h`, `5m` or None."""
+    state: Any = None
+    """The counter's own, for `learn`."""
+
+
 class TokenCounter(Protocol):
     """Bounds prompts before they are sent and learns from what providers report."""
 
-    def bound(self, model: str, messages: Sequence[Mapping[str, Any]], tools: Any = None) -> InputBound | None:
-        """The most tokens the prompt can have; None where a part cannot be seen (images, files, stored prompts)."""
+    def written(self, schemas: Any) -> str:
+        """Tools and answer schemas as the text that is counted; give it to `read`.
+
+        Raises:
+            SetupError: they cannot be written as JSON.
+        """
         ...
 
-    def bound_input(
-        self, model: str, prompt: Any, *, instructions: str | None = None, tools: Any = None
-    ) -> InputBound | None:
+    def read(self, model: str, messages: Sequence[Mapping[str, Any]], schemas: str = "") -> Prompt:
+        """What a chat prompt holds; a growing conversation costs only its new messages.
+
+        Raises:
+            SetupError: `messages` is not a list of messages, or something in it cannot be written as JSON.
+        """
+        ...
+
+    def read_input(self, model: str, prompt: Any, *, instructions: str | None = None, schemas: str = "") -> Prompt:
         """The same for the `input` of embeddings and of the responses API, with its `instructions`."""
         ...
 
@@ -207,16 +232,17 @@ class TokenCounter(Protocol):
         """Tokens of a text, exactly where the tokenizer is known, else a fair estimate; for aborted streams."""
         ...
 
-    def learn(
-        self,
-        model: str,
-        messages: Sequence[Mapping[str, Any]],
-        tools: Any,
-        reply: Mapping[str, Any] | None,
-        *,
-        tokens: int,
-    ) -> None:
-        """Remember what the provider counted for this prompt, so that the next one costs only its new messages."""
+    def learn(self, prompt: Prompt, reply: Mapping[str, Any] | None, *, tokens: int) -> int:
+        """Remember what the provider counted for a prompt that was read, and the reply that will come back in the next.
+
+        Args:
+            prompt: As `read` gave it.
+            reply: The assistant's message.
+            tokens: All tokens of the prompt, cached ones included; 0: nobody knows.
+
+        Returns:
+            A number that is the same for an equal prompt with an equal reply, in this process.
+        """
         ...
 
 

@@ -12,9 +12,10 @@ Rules that a reader of an invoice needs:
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from tokenguard.core.books import Line
 from tokenguard.core.usage import METERS, Meter, Usage
@@ -62,6 +63,7 @@ _SAME_TIER: Final[Mapping[str, str]] = {
 _INDEX: Final = {meter: index for index, meter in enumerate(METERS)}
 _LEAVES: Final = attrgetter(*(meter.value for meter in METERS))
 _INPUT_LEAVES: Final = _INDEX[Meter.OUTPUT]
+_WORST_MAX: Final = 64
 _WRITES: Final = {"5m": Meter.CACHE_WRITE_5M, "1h": Meter.CACHE_WRITE_1H}
 
 
@@ -159,12 +161,19 @@ class PriceCard:
     notes: tuple[str, ...] = ()
     """How gaps were filled and what was rounded, as sentences."""
     _tables: Mapping[str | None, RateTable] = field(init=False, repr=False, compare=False)
+    _sizes: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    """Prompt sizes above which some table has other rates."""
+    _worst: dict[tuple[Any, ...], int] = field(init=False, repr=False, compare=False)
+    """Dearest rates that were worked out before: every call of an agent asks for the same one."""
 
     def __post_init__(self) -> None:
         standard = RateTable(self.rates, self.tiers)
         tables: dict[str | None, RateTable] = dict.fromkeys(_STANDARD_NAMES, standard)
         tables.update(self.services)
         object.__setattr__(self, "_tables", tables)
+        sizes = {tier.above_input_tokens for table in tables.values() for tier in table.tiers}
+        object.__setattr__(self, "_sizes", tuple(sorted(sizes)))
+        object.__setattr__(self, "_worst", {})
 
     def cost(self, usage: Usage, service_tier: str | None = None) -> int:
         """What a call cost: the sum of quantity times rate, in pico-USD, exactly.
@@ -228,6 +237,10 @@ class PriceCard:
         Raises:
             Unpriceable: no rate for a bucket that the prompt may fill.
         """
+        key = self._reach(input_tokens), service_tier, cache_write, audio, image
+        known = self._worst.get(key)
+        if known is not None:
+            return known
         needed = [Meter.INPUT]
         if cache_write is not None:
             # A one-hour mark may be written for five minutes too: by other marks, or where its life is ignored.
@@ -236,7 +249,7 @@ class PriceCard:
         optional = (
             [Meter.CACHE_READ] + [Meter.AUDIO_CACHE_READ] * audio + [Meter.CACHE_WRITE_5M] * self.writes_cache_unasked
         )
-        return self._rate_max(input_tokens, service_tier, needed, optional)
+        return self._keep(key, self._rate_max(input_tokens, service_tier, needed, optional))
 
     def output_rate_max(
         self, input_tokens: int, *, service_tier: str | None = None, audio: bool = False, image: bool = False
@@ -252,8 +265,12 @@ class PriceCard:
         Raises:
             Unpriceable: no rate for a bucket that the answer may fill.
         """
+        key = self._reach(input_tokens), service_tier, audio, image
+        known = self._worst.get(key)
+        if known is not None:
+            return known
         needed = [Meter.OUTPUT] + [Meter.AUDIO_OUTPUT] * audio + [Meter.IMAGE_OUTPUT] * image
-        return self._rate_max(input_tokens, service_tier, needed, [Meter.REASONING])
+        return self._keep(key, self._rate_max(input_tokens, service_tier, needed, [Meter.REASONING]))
 
     @property
     def request_fee_pico(self) -> int:
@@ -297,6 +314,16 @@ class PriceCard:
         if len(tables) == 1:
             return tables[0]
         return max(tables, key=lambda table: _value(table.at(usage.input_total), usage))
+
+    def _reach(self, input_tokens: int) -> int:
+        """How many of the card's prompt sizes a prompt is above; equal for prompts that can meet the same rates."""
+        return bisect_left(self._sizes, input_tokens) if self._sizes else 0
+
+    def _keep(self, key: tuple[Any, ...], rate: int) -> int:
+        if len(self._worst) >= _WORST_MAX:  # Names of service tiers come from callers.
+            self._worst.clear()
+        self._worst[key] = rate
+        return rate
 
     def _rate_max(self, input_tokens: int, service_tier: str | None, needed: list[Meter], optional: list[Meter]) -> int:
         dearest = 0

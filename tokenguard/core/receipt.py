@@ -115,8 +115,7 @@ class Receipt:
     @property
     def steps(self) -> int:
         """Entries of `@guard.step`, plus calls made outside any step."""
-        nodes = [one.node for one in self.walk()]
-        return sum(1 if node.kind is Kind.STEP else node.calls for node in nodes)
+        return sum(_steps(one.node) for one in self.walk())
 
     @property
     def stopped(self) -> str | None:
@@ -124,29 +123,60 @@ class Receipt:
         return self.node.closed.sentence if self.node.closed else None
 
     def json(self) -> dict[str, Any]:
-        """The tree as JSON values; money as decimal strings of dollars."""
-        return {
-            "id": self.node.id,
-            "kind": self.node.kind.value,
-            "name": self.node.name,
-            "usd": self.cost.json(),
-            "own_usd": self.node.usd.json(),
-            "held_usd": self.held.json(),
-            "estimated_usd": self.estimated.json(),
-            "assumed_usd": self.assumed.json(),
-            "calls": self.calls,
-            "steps": self.steps,
-            "tokens": self.tokens,
-            "outcome": self.node.outcome,
-            "stopped": self.stopped,
-            "labels": dict(self.node.labels),
-            "ledger": self.ledger,
-            "children": [child.json() for child in self.children],
-        }
+        """The tree as JSON values, at any depth; money as decimal strings of dollars.
+
+        `json.dumps` itself recurses: it writes trees of some hundred levels, whatever a receipt has.
+        """
+        sums: dict[int, tuple[int, ...]] = {}
+        documents: dict[int, dict[str, Any]] = {}
+        # Children before their parents: sums and documents of a node are made from those below it.
+        for one in reversed(list(self.walk())):
+            below = [id(child) for child in one.children]
+            sums[id(one)] = _added(_own(one.node), *(sums[child] for child in below))
+            documents[id(one)] = _document(one, sums[id(one)], [documents[child] for child in below])
+        return documents[id(self)]
 
     def __str__(self) -> str:
         lines = [*_render(self), f"ledger: {self.ledger}"]
         return "\n".join(lines)
+
+
+def _steps(node: NodeSpend) -> int:
+    return 1 if node.kind is Kind.STEP else node.calls
+
+
+def _own(node: NodeSpend) -> tuple[int, ...]:
+    """What a node adds to every sum above it, in the order that `_document` reads."""
+    amounts = (node.usd, node.held, node.estimated, node.assumed)
+    return (*(amount.pico for amount in amounts), node.calls, _steps(node), node.tokens)
+
+
+def _added(*parts: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(map(sum, zip(*parts, strict=True)))
+
+
+def _document(receipt: Receipt, sums: tuple[int, ...], children: list[dict[str, Any]]) -> dict[str, Any]:
+    """One node of `Receipt.json`; `sums` are those of its whole subtree."""
+    node = receipt.node
+    usd, held, estimated, assumed, calls, steps, tokens = sums
+    return {
+        "id": node.id,
+        "kind": node.kind.value,
+        "name": node.name,
+        "usd": Money.from_pico(usd).json(),
+        "own_usd": node.usd.json(),
+        "held_usd": Money.from_pico(held).json(),
+        "estimated_usd": Money.from_pico(estimated).json(),
+        "assumed_usd": Money.from_pico(assumed).json(),
+        "calls": calls,
+        "steps": steps,
+        "tokens": tokens,
+        "outcome": node.outcome,
+        "stopped": receipt.stopped,
+        "labels": dict(node.labels),
+        "ledger": receipt.ledger,
+        "children": children,
+    }
 
 
 def _render(root: Receipt, *, siblings: int = 12, depth: int = 24) -> Iterator[str]:

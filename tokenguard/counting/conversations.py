@@ -15,6 +15,8 @@ from itertools import count
 from threading import Lock
 from typing import Any, TypeAlias
 
+from tokenguard.core.forks import renew_in_children
+
 __all__ = ["Conversations", "Node"]
 
 Link: TypeAlias = tuple[Any, ...]
@@ -36,6 +38,10 @@ class Node:
     """A copy of the last message that nobody else can change; None where it holds more than plain JSON values."""
     reported: int | None = None
     """The provider's own count of this prefix, tools and allowances included."""
+    kinds: frozenset[str] = frozenset()
+    """Types of content parts in the prefix, such as `image_url`."""
+    cache_life: str | None = None
+    """The dearest cache write that marks in the prefix can cause: `1h`, `5m` or None."""
     following: Node | None = None
     """The child that was used last."""
 
@@ -54,6 +60,11 @@ class Conversations:
         self._old: dict[Link, Node] = {}
         self._characters = 0
         self._ids = count(1)
+        self.renew_lock()
+        renew_in_children(self)
+
+    def renew_lock(self) -> None:
+        """In a forked child: see `core.forks`."""
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -68,9 +79,12 @@ class Conversations:
                 self._keep(link, node)
         return node
 
-    def add(self, link: Link, *, tokens: int, unseen: int, characters: int, message: Any = None) -> Node:
-        """Remember a prefix with its bound."""
-        node = Node(next(self._ids), tokens, unseen, characters, message)
+    def new_id(self) -> int:
+        """A number that no other node has."""
+        return next(self._ids)
+
+    def add(self, link: Link, node: Node) -> Node:
+        """Remember a prefix."""
         self._keep(link, node)
         return node
 

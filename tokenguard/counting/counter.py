@@ -12,12 +12,13 @@ with 16 tokens per message for roles and separators, 64 per request, and tool sc
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from tokenguard.core.ports import InputBound
+from tokenguard.core.marks import cache_life, dearest_life, part_kinds
+from tokenguard.core.ports import InputBound, Prompt
 from tokenguard.counting.conversations import Conversations, Node
 from tokenguard.counting.encodings import proxy_count, token_count, utf8_bytes
-from tokenguard.counting.words import is_heavy, is_list, json_text, key_of, same, snapshot, words_of
+from tokenguard.counting.words import is_heavy, is_list, json_text, key_of, plain_of, same, snapshot, words_of
 from tokenguard.errors import SetupError
 
 if TYPE_CHECKING:
@@ -56,34 +57,52 @@ class Counter:
         self._methods: dict[str, str] = {}
 
     def bound(self, model: str, messages: Sequence[Mapping[str, Any]], tools: Any = None) -> InputBound | None:
-        """The most tokens a chat prompt can have; None where a part cannot be seen.
-
-        Args:
-            model: As LiteLLM takes it.
-            messages: The conversation as it will be sent; mappings or pydantic models.
-            tools: Whatever else of the request becomes prompt: tool schemas, a response schema; JSON.
-
-        Raises:
-            SetupError: `messages` is not a list of messages, or something in it cannot be written as JSON.
-        """
-        node, reported = self._walk(model, _listed(messages), tools)
-        return self._judge(model, node, reported)
+        """The most tokens a chat prompt can have; None where a part cannot be seen. See `read`."""
+        return self.read(model, messages, self.written(tools) if tools else "").bound
 
     def bound_input(
         self, model: str, prompt: Any, *, instructions: str | None = None, tools: Any = None
     ) -> InputBound | None:
-        """The most tokens of a responses or embeddings request.
+        """The most tokens of a responses or embeddings request. See `read_input`."""
+        schemas = self.written(tools) if tools else ""
+        return self.read_input(model, prompt, instructions=instructions, schemas=schemas).bound
+
+    def written(self, schemas: Any) -> str:
+        """Tools and answer schemas as the text that is counted: their JSON.
+
+        Raises:
+            SetupError: they cannot be written as JSON.
+        """
+        return json_text(schemas)
+
+    def read(self, model: str, messages: Sequence[Mapping[str, Any]], schemas: str = "") -> Prompt:
+        """What a chat prompt holds.
+
+        Args:
+            model: As LiteLLM takes it.
+            messages: The conversation as it will be sent; mappings or pydantic models.
+            schemas: Whatever else of the request becomes prompt (tools, an answer's schema), as `written` gave it.
+
+        Raises:
+            SetupError: `messages` is not a list of messages, or something in it cannot be written as JSON.
+        """
+        node, reported = self._walk(model, _listed(messages), schemas)
+        walked = _Walked(model, node, reported, len(messages))
+        return Prompt(self._judge(model, node, reported), node.kinds, node.cache_life, walked)
+
+    def read_input(self, model: str, prompt: Any, *, instructions: str | None = None, schemas: str = "") -> Prompt:
+        """What a responses or embeddings request holds.
 
         Args:
             model: As LiteLLM takes it.
             prompt: Its `input`: a string, a list of strings, of items, of token ids, or of lists of token ids.
             instructions: Of the responses API.
-            tools: As in `bound`.
+            schemas: As in `read`.
 
         Raises:
-            SetupError: as in `bound`.
+            SetupError: as in `read`.
         """
-        return self.bound(model, as_messages(prompt, instructions), tools)
+        return self.read(model, as_messages(prompt, instructions), schemas)
 
     def is_heavy(self, content: Any) -> bool:
         """Whether a prompt holds more than 50,000 characters, so that counting it belongs off the event loop.
@@ -111,40 +130,27 @@ class Counter:
             return -(-proxy * _UNKNOWN_PERCENT // 100)
         return -(-utf8_bytes(text) // _BYTES_PER_TOKEN_LOW)
 
-    def learn(
-        self,
-        model: str,
-        messages: Sequence[Mapping[str, Any]],
-        tools: Any,
-        reply: Mapping[str, Any] | None,
-        *,
-        tokens: int,
-    ) -> None:
+    def learn(self, prompt: Prompt, reply: Mapping[str, Any] | None, *, tokens: int) -> int:
         """Remember what the provider counted for this prompt, so that the next one costs only its new messages.
 
         A report above our bound widens this model's margin for what is not yet reported.
 
         Args:
-            model: As in `bound`.
-            messages: The conversation exactly as it was sent; a list appended to since would teach a wrong count.
-            tools: As in `bound`.
+            prompt: As `read` gave it; messages that were changed since do not change it.
             reply: The assistant's message, counted now because it will come back.
-            tokens: All tokens of the prompt, cached ones included; > 0, anything else is ignored.
-        """
-        if tokens <= 0:
-            return
-        node, reported = self._walk(model, _listed(messages), tools)
-        self._widen(model, node, reported, tokens)
-        # The dearest report stands: options that are no message (a forced tool) may add to one of two equal prompts.
-        node.reported = tokens if node.reported is None else max(node.reported, tokens)
-        if reply is not None:
-            self._step(model, node, reply, len(messages))
+            tokens: All tokens of the prompt, cached ones included; 0: nobody knows.
 
-    def learn_input(
-        self, model: str, prompt: Any, *, instructions: str | None = None, tools: Any = None, tokens: int
-    ) -> None:
-        """`learn` for what `bound_input` bounds."""
-        self.learn(model, as_messages(prompt, instructions), tools, None, tokens=tokens)
+        Returns:
+            A number that is the same for an equal prompt with an equal reply, for as long as they are remembered.
+        """
+        walked: _Walked = prompt.state
+        model, node = walked.model, walked.node
+        if tokens > 0:
+            self._widen(model, node, walked.reported, tokens)
+            # The dearest report stands: options that are no message (a forced tool) may add to one of two equal
+            # prompts.
+            node.reported = tokens if node.reported is None else max(node.reported, tokens)
+        return node.id if reply is None else self._step(model, node, reply, walked.messages).id
 
     def warm(self, model: str) -> str:
         """Load the model's tokenizer now (0.2-0.4 s once a process); returns the method it will be bound by."""
@@ -152,9 +158,9 @@ class Counter:
         proxy_count(" ")
         return method
 
-    def _walk(self, model: str, messages: Sequence[Any], tools: Any) -> tuple[Node, Node | None]:
+    def _walk(self, model: str, messages: Sequence[Any], schemas: str) -> tuple[Node, Node | None]:
         """The node of a prompt, and the deepest one on its path that a provider reported."""
-        node = self._root(model, tools)
+        node = self._root(model, schemas)
         reported: Node | None = None
         for position, message in enumerate(messages):
             following = node.following
@@ -165,12 +171,14 @@ class Counter:
                 reported = node
         return node, reported
 
-    def _root(self, model: str, tools: Any) -> Node:
+    def _root(self, model: str, schemas: str) -> Node:
         """The empty conversation of a model with these tools."""
-        schemas = json_text(tools) if tools else ""
         link = (0, model, schemas)
+        known = self._known.find(link)
+        if known is not None:
+            return known
         tokens = _PER_REQUEST + (utf8_bytes(schemas) + _PER_TOOLSET if schemas else 0)
-        return self._known.find(link) or self._known.add(link, tokens=tokens, unseen=0, characters=len(schemas))
+        return self._known.add(link, Node(self._known.new_id(), tokens, unseen=0, characters=len(schemas)))
 
     def _step(self, model: str, parent: Node, message: Any, position: int) -> Node:
         """The node one message further; counted where it is met for the first time."""
@@ -178,15 +186,20 @@ class Counter:
         known = self._known.find(link)
         if known is not None:
             return known
-        text, unseen = words_of(message, position)
+        plain = plain_of(message, position)
+        text, unseen = words_of(plain, position)
         tokens = self._text_bound(model, text)[0] + _PER_MESSAGE
-        return self._known.add(
-            link,
+        life = cache_life(plain)
+        node = Node(
+            self._known.new_id(),
             tokens=parent.tokens + (0 if unseen else tokens),
             unseen=parent.unseen + unseen,
             characters=len(text),
             message=snapshot(message),
+            kinds=parent.kinds | part_kinds(plain),
+            cache_life=parent.cache_life if life is None else dearest_life((parent.cache_life, life)),
         )
+        return self._known.add(link, node)
 
     def _text_bound(self, model: str, text: str) -> tuple[int, str]:
         """The most tokens of a text, and by which method."""
@@ -228,6 +241,16 @@ class Counter:
             kind = model, reported is not None
             percent = (tokens - base) * _MARGIN_PERCENT // ours + 1
             self._percent[kind] = min(max(percent, self._percent.get(kind, 100)), _WIDEST_PERCENT)
+
+
+class _Walked(NamedTuple):
+    """What `learn` needs of a prompt that was read."""
+
+    model: str
+    node: Node
+    reported: Node | None
+    """The deepest node on its path that a provider had reported."""
+    messages: int
 
 
 def _listed(messages: Any) -> Sequence[Any]:

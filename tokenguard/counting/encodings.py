@@ -16,13 +16,27 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
+from tokenguard.core.forks import renew_in_children
+
 if TYPE_CHECKING:
     import tiktoken
 
 __all__ = ["CL100K", "O200K", "BpeFile", "encoding_name", "load", "proxy_count", "token_count", "utf8_bytes"]
 
 
-_LOADING: Final = Lock()
+class _Loading:
+    """One thread reads a vocabulary; those that need it meanwhile wait instead of reading it again."""
+
+    def __init__(self) -> None:
+        self.renew_lock()
+        renew_in_children(self)
+
+    def renew_lock(self) -> None:
+        """In a forked child: see `core.forks`."""
+        self.lock = Lock()
+
+
+_LOADING: Final = _Loading()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +158,7 @@ def _count(encoding: tiktoken.Encoding, text: str) -> int:
 def load(file: BpeFile) -> tiktoken.Encoding | None:
     """The tokenizer built from its file (0.2-0.4 s, once a process); None where the file is missing or another's."""
     # Fifty threads that start together would else build it fifty times, each slower than the one before.
-    with _LOADING:
+    with _LOADING.lock:
         return _load(file)
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "is_list",
     "json_text",
     "key_of",
+    "plain_of",
     "same",
     "snapshot",
     "words_of",
@@ -124,7 +125,7 @@ def key_of(message: Any, position: int) -> Key:
     """
     if isinstance(message, str):
         return None, message, None
-    plain = message if _is_dict(message) else _plain(message, position)
+    plain = plain_of(message, position)
     role, content = plain.get("role"), plain.get("content")
     if len(plain) == len(_OWN) and type(role) is str and type(content) is str:
         return role, content, None
@@ -185,7 +186,7 @@ def words_of(message: Any, position: int) -> Words:
     """
     if isinstance(message, str):
         return message, False
-    plain = message if _is_dict(message) else _plain(message, position)
+    plain = plain_of(message, position)
     content = plain.get("content")
     rest = {name: value for name, value in plain.items() if name not in _OWN}
     texts: list[str] = []
@@ -250,8 +251,14 @@ def _default(value: Any) -> Any:
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_default).encode
 
 
-def _plain(message: Any, position: int) -> dict[str, Any]:
-    """A message that is no dict, as one."""
+def plain_of(message: Any, position: int) -> Any:
+    """A message or item as a dict, or the string that it is.
+
+    Raises:
+        SetupError: it is neither, nor anything that can be written as one.
+    """
+    if _is_dict(message) or isinstance(message, str):
+        return message
     try:
         plain = _default(message)
     except TypeError:

@@ -111,8 +111,8 @@ def _spaced(value: tuple[float, ...] | None) -> str | None:
 
 
 @lru_cache(maxsize=256)
-def _shares(value: str) -> tuple[float, ...]:
-    return tuple(float(share) for share in value.split())
+def _shares(value: str | None) -> tuple[float, ...]:
+    return () if value is None else tuple(float(share) for share in value.split())
 
 
 def _thousandths(value: Decimal | None) -> int | None:

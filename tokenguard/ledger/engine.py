@@ -15,11 +15,11 @@ from typing import Any, Final, Literal, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from tokenguard.errors import BadAmount, LedgerUnavailable
 from tokenguard.ledger.address import Address
-from tokenguard.ledger.faults import may_pass, unavailable
+from tokenguard.ledger.faults import CONNECTIONS_MAX, may_pass, unavailable
 from tokenguard.ledger.statements import Statements, Tx
 
 __all__ = ["LARGEST_ON_SQLITE", "Database", "Durability"]
@@ -63,7 +63,11 @@ class Database:
             # A pinged connection costs a round trip and spares every caller the first error after a restart of the
             # server.
             return sa.create_engine(
-                self.address.url, pool_size=8, max_overflow=24, pool_pre_ping=True, json_serializer=_compact.encode
+                self.address.url,
+                pool_size=8,
+                max_overflow=CONNECTIONS_MAX - 8,
+                pool_pre_ping=True,
+                json_serializer=_compact.encode,
             )
         engine = sa.create_engine(
             self.address.url,
@@ -103,7 +107,7 @@ class Database:
                 if attempt == attempts or not may_pass(error):
                     raise unavailable(error, self.name) from error
             except SQLAlchemyError as error:
-                raise unavailable(_inner(error), self.name) from error
+                raise unavailable(error, self.name) from error
             except OverflowError as error:
                 raise BadAmount(
                     "an amount is above what a SQLite ledger can hold ($9,223,372, or 2^63 tokens). Use PostgreSQL.",
@@ -125,7 +129,7 @@ class Database:
                 with connection.begin():
                     return work(connection)
         except SQLAlchemyError as error:
-            raise unavailable(_inner(error), self.name) from error
+            raise unavailable(error, self.name) from error
 
     def _once(self, work: Callable[[Tx], T]) -> T:
         """One attempt at a transaction."""
@@ -179,8 +183,3 @@ class Database:
                 self._writer.close()
                 self._writer = None
         self.engine.dispose()
-
-
-def _inner(error: SQLAlchemyError) -> BaseException:
-    """The driver's own error where SQLAlchemy wrapped one."""
-    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error

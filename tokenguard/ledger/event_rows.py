@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 from tokenguard.core.account import Amounts
@@ -14,14 +15,13 @@ from tokenguard.core.usage import METERS, Meter, Quality, Usage
 
 __all__ = [
     "BookedEvent",
-    "booking_of",
+    "event_of",
     "event_row",
     "facts_json",
     "facts_of",
     "kept_json",
     "kept_of",
     "line_rows",
-    "lines_of",
     "rollup_row",
 ]
 
@@ -64,6 +64,8 @@ _PLAIN: Final = (
     "note",
 )
 """Fields of `Booking` that are columns of the same name and need no conversion."""
+_facts_values: Final = attrgetter(*_FACTS)
+_plain_values: Final = attrgetter(*_PLAIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class BookedEvent:
 
 def facts_json(facts: CallFacts) -> Row:
     """The facts as JSON, and as an event's columns."""
-    found: Row = {name: getattr(facts, name) for name in _FACTS}
+    found: Row = dict(zip(_FACTS, _facts_values(facts), strict=True))
     found["labels"] = dict(facts.labels)
     return found
 
@@ -117,7 +119,7 @@ def event_row(event: BookedEvent, *, sign: int = 1) -> Row:
     booking, facts = event.booking, event.facts
     amounts = booking.amounts
     row = facts_json(facts)
-    row.update({name: getattr(booking, name) for name in _PLAIN})
+    row.update(zip(_PLAIN, _plain_values(booking), strict=True))
     row.update(
         id=event.id,
         revision=event.revision,
@@ -138,8 +140,21 @@ def event_row(event: BookedEvent, *, sign: int = 1) -> Row:
     return row
 
 
-def booking_of(row: Mapping[str, Any], lines: Sequence[Line]) -> Booking:
-    """The booking in an event's columns."""
+def event_of(row: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> BookedEvent:
+    """An event in its columns and those of its lines."""
+    return BookedEvent(
+        row["id"],
+        row["revision"],
+        row["held_at"],
+        row["booked_at"],
+        facts_of(row),
+        _booking_of(row, _lines_of(lines)),
+        row["input_tokens"],
+        row["output_tokens"],
+    )
+
+
+def _booking_of(row: Mapping[str, Any], lines: tuple[Line, ...]) -> Booking:
     usage = row["usage"]
     return Booking(
         row["at"],
@@ -147,10 +162,16 @@ def booking_of(row: Mapping[str, Any], lines: Sequence[Line]) -> Booking:
         Quality(row["quality"]),
         Amounts(row["usd_pico"], row["tokens"], row["calls"], row["steps"]),
         usage=None if usage is None else Usage(**{"requests": 0, **usage}),
-        lines=tuple(lines),
+        lines=lines,
         output_tps=row["output_tps_milli"],
         **{name: row[name] for name in _PLAIN},
     )
+
+
+def _lines_of(rows: Sequence[Mapping[str, Any]]) -> tuple[Line, ...]:
+    """Line rows in their order."""
+    ordered = sorted(rows, key=lambda row: row["position"])
+    return tuple(Line(Meter(row["meter"]), row["quantity"], row["rate_pico"], row["amount_pico"]) for row in ordered)
 
 
 def _usage_json(usage: Usage) -> Row:
@@ -172,12 +193,6 @@ def line_rows(event_id: str, revision: int, lines: Sequence[Line]) -> list[Row]:
         }
         for position, line in enumerate(lines)
     ]
-
-
-def lines_of(rows: Sequence[Mapping[str, Any]]) -> tuple[Line, ...]:
-    """Line rows in their order."""
-    ordered = sorted(rows, key=lambda row: row["position"])
-    return tuple(Line(Meter(row["meter"]), row["quantity"], row["rate_pico"], row["amount_pico"]) for row in ordered)
 
 
 def rollup_row(event: BookedEvent, *, sign: int = 1) -> Row:

@@ -7,9 +7,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from tokenguard.errors import LedgerError, LedgerUnavailable, SchemaMismatch
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 
-__all__ = ["may_pass", "sentence_for", "unavailable"]
+from tokenguard.errors import LedgerError, LedgerUnavailable, SchemaMismatch
+from tokenguard.ledger.schema import SCHEMA_VERSION
+
+__all__ = ["CONNECTIONS_MAX", "CONNECTION_WAIT_S", "behind", "may_pass", "sentence_for", "unavailable"]
+
+CONNECTIONS_MAX: Final = 32
+"""To a server, per process: the pool that `engine.py` makes."""
+CONNECTION_WAIT_S: Final = 30
+"""How long a thread waits for one of them: SQLAlchemy's own `pool_timeout`."""
 
 _BUSY, _LOCKED, _READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _NOTADB = 5, 6, 8, 10, 11, 13, 14, 26
 
@@ -34,11 +43,22 @@ _POSTGRES: Final = {
     "28": "refuses the login. Check user and password",
     "3D": "does not exist on that server. Create it with `createdb`",
     "42": "does not let this user read or write the ledger's tables. Grant the rights",
-    "53": "is out of room: disk, memory or connections. Free some, then try again",
+    "53": "is out of room: disk or memory. Free some, then try again",
     "57": "is shutting down or starting. Try again in a moment",
     "40": "has too much contention: other transactions won several times over. Try again",
     "55": "has too much contention: its rows stay locked. Try again",
 }
+
+_TOO_MANY_CONNECTIONS: Final = "53300"
+_NO_ROOM_TO_CONNECT: Final = (
+    f"accepts no more connections. Close other clients or raise max_connections; each process takes up to "
+    f"{CONNECTIONS_MAX}"
+)
+# libpq reports a connection that failed without a SQLSTATE, so this one sentence lists what may be wrong.
+_NOT_CONNECTED: Final = (
+    "cannot be reached. Check that the server runs, that address, user, password and database are right, and that "
+    "max_connections has room"
+)
 
 _INTEGER_OVERFLOW: Final = "integer overflow"
 
@@ -52,20 +72,36 @@ def may_pass(error: BaseException) -> bool:
 
 
 def unavailable(error: BaseException, database: str) -> LedgerError:
-    """Our error for a driver's error.
+    """Our error for a database's error.
 
     Args:
-        error: The driver's exception.
+        error: The driver's exception, or SQLAlchemy's with or without one inside.
         database: The ledger's name, without credentials.
     """
-    if _sqlstate(error) == _UNDEFINED_TABLE:
-        return SchemaMismatch(
-            f"ledger {database} has no tables yet. Run `tokenguard db upgrade`.",
-            found=None,
-            expected="",
+    if isinstance(error, PoolExhausted):
+        return LedgerUnavailable(
+            f"ledger {database} has all {CONNECTIONS_MAX} connections of this process in use, and none came free "
+            f"within {CONNECTION_WAIT_S} s. Nothing was written. Make fewer calls at once in each process, or look on "
+            "the server for what keeps transactions open.",
             database=database,
+            connections=CONNECTIONS_MAX,
+            wait_s=CONNECTION_WAIT_S,
         )
-    return LedgerUnavailable(sentence_for(error, database), database=database)
+    inner = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    if _sqlstate(inner) == _UNDEFINED_TABLE:
+        return behind(None, database)
+    return LedgerUnavailable(sentence_for(inner, database), database=database)
+
+
+def behind(found: str | None, database: str) -> SchemaMismatch:
+    """The error for a ledger that needs an upgrade; `found` None: it has no tables."""
+    state = "has no ledger tables" if found is None else f"has schema {found}"
+    return SchemaMismatch(
+        f"ledger {database} {state}, this code needs {SCHEMA_VERSION}. Run `tokenguard db upgrade`.",
+        found=found,
+        expected=SCHEMA_VERSION,
+        database=database,
+    )
 
 
 def sentence_for(error: BaseException, database: str) -> str:
@@ -74,12 +110,14 @@ def sentence_for(error: BaseException, database: str) -> str:
     if code in _SQLITE:
         return f"ledger {database} {_SQLITE[code]}."
     state = _sqlstate(error)
+    if state == _TOO_MANY_CONNECTIONS:
+        return f"ledger {database} {_NO_ROOM_TO_CONNECT}."
     if state is not None and state[:2] in _POSTGRES:
         return f"ledger {database} {_POSTGRES[state[:2]]}."
     if _INTEGER_OVERFLOW in str(error):
         return f"ledger {database}: a sum is above what SQLite can add up ($9,223,372). Move the ledger to PostgreSQL."
     if type(error).__name__ == "OperationalError" and state is None and code is None:
-        return f"ledger {database} {_POSTGRES['08']}."
+        return f"ledger {database} {_NOT_CONNECTED}."
     # A driver's own text may quote what it was given; its class and code never do.
     return f"ledger {database} failed ({type(error).__name__}, code {code or state}). Nothing was written; try again."
 

@@ -2,7 +2,8 @@
 
 One lock, plain dicts. What it forgets, so that a million calls leave memory flat: single events (totals stay exact, by
 whole minutes, see totals.py), the settled holds before the last 10,000 (a second booking of an older attempt is refused
-as never held), and run trees that ended before the last 1,000 (their spend stays in `spend`).
+as never held), and run trees that ended before the last 1,000, or before the last 100,000 nodes (their spend stays in
+`spend`).
 """
 
 from __future__ import annotations
@@ -140,8 +141,7 @@ class MemoryLedger:
                 return closure
             balances = self._caps.path(hold.accounts, hold.scope_keys, hold.at)
             states = tuple([one.state() for one in balances])
-            full = ask.output_max
-            verdict = judge(ask, states) if hold.enforce else Grant(ask.amounts(full), full, states)
+            verdict = judge(ask, states, enforce=hold.enforce)
             if isinstance(verdict, Short):
                 return verdict
             for balance in balances:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
+from weakref import WeakValueDictionary
 
 from tokenguard.core.account import Account, Scope, account_id
 from tokenguard.core.budget import Unit
@@ -31,7 +32,7 @@ _LATE: Final = timedelta(days=1)
 class Balance:
     """A balance row; amounts in the account's unit."""
 
-    __slots__ = ("account", "cap", "held", "live", "settled")
+    __slots__ = ("__weakref__", "account", "cap", "held", "live", "settled")
 
     def __init__(self, account: Account, cap: int) -> None:
         self.account = account
@@ -52,9 +53,11 @@ class Caps:
         self._balances: dict[str, Balance] = {}
         self._by_scope: dict[str, list[str]] = {}
         """Balances of single runs, so that they go when the run is forgotten."""
+        self._forgotten: WeakValueDictionary[str, Balance] = WeakValueDictionary()
+        """Balances of forgotten runs that are held on: kept by those attempts, and gone with the last one."""
 
     def __len__(self) -> int:
-        return len(self._balances)
+        return len(self._balances) + len(self._forgotten)
 
     def path(self, accounts: Sequence[Account], scope_keys: Sequence[str], at: datetime) -> tuple[Balance, ...]:
         """Balances of every account that must be fit at `at`, outermost scope first."""
@@ -65,6 +68,8 @@ class Caps:
     def balance(self, opening: Opening) -> Balance:
         """The balance of an account, opened where it is not there yet."""
         balance = self._balances.get(opening.account.id)
+        if balance is None:
+            balance = self._forgotten.get(opening.account.id)
         if balance is None:
             if len(self._balances) >= _KEEP_WINDOWS and opening.account.ends_at is not None:
                 self._forget_windows(opening.account.ends_at - _LATE)
@@ -114,7 +119,7 @@ class Caps:
 
     def state(self, account: Account) -> AccountState:
         """The account's balance; one never used shows the cap it would open with."""
-        known = self._balances.get(account.id)
+        known = self._balances.get(account.id) or self._forgotten.get(account.id)
         if known is not None:
             return known.state()
         for one in self._budgets.get(account.scope_key, {}).values():
@@ -131,11 +136,12 @@ class Caps:
         )
 
     def forget(self, scope_key: str) -> None:
-        """Drop what belongs to a run that is over and forgotten; a balance that is still held on stays."""
+        """Drop what belongs to a run that is over and forgotten; a balance that is held on goes with its last hold."""
         self._budgets.pop(scope_key, None)
         for key in self._by_scope.pop(scope_key, ()):
-            if key in self._balances and not self._balances[key].live:
-                del self._balances[key]
+            balance = self._balances.pop(key, None)
+            if balance is not None and balance.live:
+                self._forgotten[key] = balance
 
     def _forget_windows(self, before: datetime) -> None:
         """Drop balances of windows that ended a day ago, once there are thousands."""

@@ -10,11 +10,11 @@ import time
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from tokenguard.errors import SchemaMismatch
 from tokenguard.ledger.engine import Database
-from tokenguard.ledger.faults import may_pass, unavailable
+from tokenguard.ledger.faults import behind, may_pass, unavailable
 from tokenguard.ledger.schema import SCHEMA_VERSION, VERSION_TABLE
 
 __all__ = ["check_version", "current_version", "prepare", "upgrade"]
@@ -49,13 +49,7 @@ def check_version(database: Database) -> None:
     found = current_version(database)
     _refuse_newer(found, database.name)
     if found != SCHEMA_VERSION:
-        state = "has no ledger tables" if found is None else f"has schema {found}"
-        raise SchemaMismatch(
-            f"ledger {database.name} {state}, this code needs {SCHEMA_VERSION}. Run `tokenguard db upgrade`.",
-            found=found,
-            expected=SCHEMA_VERSION,
-            database=database.name,
-        )
+        raise behind(found, database.name)
 
 
 def upgrade(database: Database) -> tuple[str | None, str]:
@@ -82,7 +76,7 @@ def upgrade(database: Database) -> tuple[str | None, str]:
                     migrate(connection)
                 return found, SCHEMA_VERSION
     except SQLAlchemyError as error:
-        raise unavailable(_inner(error), database.name) from error
+        raise unavailable(error, database.name) from error
 
 
 _ADVISORY_KEY: Final = 0x746F6B656E67
@@ -138,7 +132,3 @@ def _write_ahead(engine: sa.Engine) -> None:
             pooled.close()
         time.sleep(_WAL_PAUSE_S)
     raise AssertionError("the loop returns or raises")  # pragma: no cover - as its last attempt does
-
-
-def _inner(error: SQLAlchemyError) -> BaseException:
-    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error

@@ -17,7 +17,7 @@ from tokenguard.ledger import schema
 from tokenguard.ledger.accounts import BudgetState, StoredBudget, Windows
 from tokenguard.ledger.closing import standing
 from tokenguard.ledger.columns import Pico
-from tokenguard.ledger.event_rows import BookedEvent, booking_of, facts_of, lines_of
+from tokenguard.ledger.event_rows import BookedEvent, event_of
 from tokenguard.ledger.outcomes import check_dimensions
 from tokenguard.ledger.rows import budget_of, state_of
 from tokenguard.ledger.statements import BALANCE_COLUMNS, BUDGET_COLUMNS, in_batches
@@ -241,21 +241,8 @@ def events_of(connection: sa.Connection, run_id: str) -> tuple[BookedEvent, ...]
     clause = sa.select(*schema.spend_line.c)
     for one in in_batches(connection, clause, schema.spend_line.c.event_id, sorted({event["id"] for event in events})):
         lines.setdefault((one.event_id, one.revision), []).append(one._mapping)  # noqa: SLF001  # as above
-    found = [_event(event, lines.get((event["id"], event["revision"]), [])) for event in events]
+    found = [event_of(event, lines.get((event["id"], event["revision"]), [])) for event in events]
     return tuple(sorted(found, key=lambda one: (one.booked_at, one.id, one.revision)))
-
-
-def _event(row: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> BookedEvent:
-    return BookedEvent(
-        row["id"],
-        row["revision"],
-        row["held_at"],
-        row["booked_at"],
-        facts_of(row),
-        booking_of(row, lines_of(lines)),
-        row["input_tokens"],
-        row["output_tokens"],
-    )
 
 
 def _sum(column: Any) -> sa.ColumnElement[int]:

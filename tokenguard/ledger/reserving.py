@@ -41,8 +41,9 @@ def reserve(tx: Tx, hold: Hold, ask: Ask, windows: Windows, *, swept: bool) -> G
     Raises:
         LeaseOver: a lease has ended and `swept` is False.
     """
-    params = {"id": hold.id, "now": hold.at, **_numbered("run", hold.run_ids)}
-    known, over, shut = tx.rows(tx.statements.preflight(len(hold.run_ids)), params)[0]
+    params = {"id": hold.id, "now": hold.at, **_numbered("run", hold.run_ids), **_numbered("key", hold.scope_keys)}
+    rows = tx.rows(tx.statements.preflight(len(hold.run_ids), len(hold.scope_keys)), params)
+    known, over, shut = rows[0][:3]
     if known:
         return _granted_before(tx, hold.id)
     if over and not swept:
@@ -50,9 +51,9 @@ def reserve(tx: Tx, hold: Hold, ask: Ask, windows: Windows, *, swept: bool) -> G
     # On PostgreSQL somebody may resume the run between the two questions.
     if shut and hold.enforce and (standing := standing_on(tx, hold.run_ids)):
         return standing[0]
-    states = open_balances(tx, path_of(tx, hold.accounts, hold.scope_keys, hold.at, windows))
-    full = ask.output_max
-    verdict = judge(ask, states) if hold.enforce else Grant(ask.amounts(full), full, states)
+    stored = [budget_of(row[3:]) for row in rows if row[3] is not None]
+    states = open_balances(tx, openings_for(hold.accounts, hold.scope_keys, stored, hold.at, windows))
+    verdict = judge(ask, states, enforce=hold.enforce)
     if isinstance(verdict, Short):
         return verdict
     move(tx, states, held=verdict.amounts, live=1, within_caps=hold.enforce)

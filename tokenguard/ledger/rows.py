@@ -114,8 +114,9 @@ def budget_row(budget: StoredBudget, at: datetime) -> Row:
     }
 
 
-def budget_of(row: Sequence[Any]) -> StoredBudget:
-    """A budget row in the order of `BUDGET_COLUMNS`."""
+@lru_cache(maxsize=4096)
+def budget_of(row: tuple[Any, ...]) -> StoredBudget:
+    """A budget row in the order of `BUDGET_COLUMNS`; the same row is read for every call, so it is built once."""
     scope_key, unit, per, tz, label, declared, cap, warn_at, kept, set_by, _ = row
     return StoredBudget(scope_key, label, Unit(unit), per, tz, declared, cap, warn_at, kept, set_by)
 

@@ -15,7 +15,7 @@ from tokenguard.core.verdict import AccountState
 from tokenguard.errors import LedgerConflict, LedgerInvariant
 from tokenguard.ledger import schema
 from tokenguard.ledger.accounts import Windows
-from tokenguard.ledger.event_rows import BookedEvent, booking_of, facts_of, kept_json, kept_of, lines_of
+from tokenguard.ledger.event_rows import BookedEvent, event_of, facts_of, kept_json, kept_of
 from tokenguard.ledger.outcomes import assumed, difference, never_held, numbers_of, other_numbers, tokens_of
 from tokenguard.ledger.postings import lock, move, open_balances, write_event, write_transfer
 from tokenguard.ledger.reserving import path_of
@@ -191,14 +191,4 @@ def _last_event(tx: Tx, hold_id: str) -> BookedEvent:
     where = (line.event_id == hold_id, line.revision == row["revision"])
     names = ("position", "meter", "quantity", "rate_pico", "amount_pico")
     lines = tx.select(sa.select(*(line[name] for name in names)).where(*where))
-    booking = booking_of(row, lines_of([dict(zip(names, one, strict=True)) for one in lines]))
-    return BookedEvent(
-        row["id"],
-        row["revision"],
-        row["held_at"],
-        row["booked_at"],
-        facts_of(row),
-        booking,
-        row["input_tokens"],
-        row["output_tokens"],
-    )
+    return event_of(row, [dict(zip(names, one, strict=True)) for one in lines])

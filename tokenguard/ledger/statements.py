@@ -8,6 +8,7 @@ statements, so the difference decides whether a guard can be afforded.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final, Protocol, TypeAlias
 
 import sqlalchemy as sa
@@ -69,7 +70,7 @@ class Driver(Protocol):
 class Statement:
     """One statement: its SQL, how its parameters are written and how its columns are read."""
 
-    __slots__ = ("_constants", "_decoders", "_encoders", "_named", "sql")
+    __slots__ = ("_constants", "_decoders", "_encoders", "_named", "_names", "_values", "sql")
 
     def __init__(
         self, clause: Any, dialect: Dialect, columns: Iterable[Any] = (), keys: Sequence[str] | None = None
@@ -77,30 +78,33 @@ class Statement:
         compiled = clause.compile(dialect=dialect, column_keys=keys)
         self.sql = str(compiled)
         self._constants = {name: bind.value for name, bind in compiled.binds.items() if not bind.required}
-        names = compiled.positiontup
-        self._named = names is None
-        self._encoders = [(name, _encoder(compiled.binds[name].type, dialect)) for name in names or compiled.binds]
-        self._decoders = [_decoder(column.type, dialect) for column in columns]
-        if not any(self._decoders):
-            self._decoders = []
+        self._named = compiled.positiontup is None
+        self._names = tuple(compiled.positiontup or compiled.binds)
+        self._values = _values_of(self._names)
+        # Only what needs a conversion is looked at: most values are taken as they are.
+        encoders = [_encoder(compiled.binds[name].type, dialect) for name in self._names]
+        self._encoders = [(place, encode) for place, encode in enumerate(encoders) if encode is not None]
+        decoders = [_decoder(column.type, dialect) for column in columns]
+        self._decoders = [(place, decode) for place, decode in enumerate(decoders) if decode is not None]
 
     def parameters(self, params: Params) -> Any:
         """The parameters as the driver takes them."""
         if self._constants:
             params = {**self._constants, **params}
-        found = [params[name] if encode is None else encode(params[name]) for name, encode in self._encoders]
-        return dict(zip((name for name, _ in self._encoders), found, strict=True)) if self._named else found
+        found = self._values(params)
+        for place, encode in self._encoders:
+            found[place] = encode(found[place])
+        return dict(zip(self._names, found, strict=True)) if self._named else found
 
     def read(self, rows: list[Any]) -> list[Any]:
         """The rows with their columns as our types."""
-        if not self._decoders:
-            return rows
-        return [
-            tuple(
-                [value if decode is None else decode(value) for value, decode in zip(row, self._decoders, strict=True)]
-            )
-            for row in rows
-        ]
+        return [self._decoded(row) for row in rows] if self._decoders else rows
+
+    def _decoded(self, row: Any) -> tuple[Any, ...]:
+        values = list(row)
+        for place, decode in self._decoders:
+            values[place] = decode(values[place])
+        return tuple(values)
 
 
 class Tx:
@@ -159,14 +163,21 @@ class Statements:
             lambda: Statement(make(table).on_conflict_do_nothing(), self.dialect, keys=keys),
         )
 
-    def preflight(self, runs: int) -> Statement:
-        """Is the attempt known, has a lease ended, is a run on the path closed? Three flags in one row."""
-        return self._keep(("preflight", runs), lambda: self._preflight(runs))
+    def preflight(self, runs: int, scopes: int) -> Statement:
+        """Is the attempt known, has a lease ended, is a run on the path closed? And the budgets stored for its scopes.
 
-    def _preflight(self, runs: int) -> Statement:
+        Three flags and a budget's columns: a row for each budget, or one without.
+        """
+        return self._keep(("preflight", runs, scopes), lambda: self._preflight(runs, scopes))
+
+    def _preflight(self, runs: int, scopes: int) -> Statement:
         known = sa.exists().where(schema.transfer.c.hold_id == sa.bindparam("id"))
         over = sa.exists().where(schema.hold.c.lease_until <= sa.bindparam("now", type_=Instant()))
-        return Statement(sa.select(known, over, _closed(runs)), self.dialect)
+        flags = sa.select(known.label("known"), over.label("over"), _closed(runs).label("shut")).subquery("flags")
+        columns = (*flags.c, *BUDGET_COLUMNS)
+        theirs = schema.budget.c.scope_key.in_(_binds("key", scopes)) if scopes else sa.false()
+        clause = sa.select(*columns).select_from(flags.outerjoin(schema.budget, theirs))
+        return Statement(clause, self.dialect, columns)
 
     def entering(self, runs: int) -> Statement:
         """Is the node known, is a run on its path closed? Two flags in one row."""
@@ -279,6 +290,14 @@ def _by_unit(prefix: str) -> sa.Case[Any]:
         ),
         else_=amounts[Unit.STEPS],
     )
+
+
+def _values_of(names: Sequence[str]) -> Callable[[Params], list[Any]]:
+    """A function that picks values by name."""
+    if len(names) < 2:  # noqa: PLR2004  # `itemgetter` of one name gives no tuple, and there is none of no name
+        return lambda params: [params[name] for name in names]
+    pick = itemgetter(*names)
+    return lambda params: list(pick(params))
 
 
 def _encoder(kind: Any, dialect: Dialect) -> Callable[[Any], Any] | None:

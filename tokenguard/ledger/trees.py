@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,6 +15,8 @@ from tokenguard.core.usage import Quality
 __all__ = ["Node", "NodeTotal", "Nodes", "depth_first", "whole_tree"]
 
 _KEEP_TREES: Final = 1_000
+_KEEP_NODES: Final = 100_000
+"""Of trees that ended, in all: about 50 MB."""
 
 
 class NodeTotal:
@@ -111,44 +113,85 @@ def whole_tree(nodes: Sequence[NodeSpend]) -> NodeSpend:
     )
 
 
-class Nodes:
-    """Run trees in memory; of those that ended, the last 1,000. Not thread-safe."""
+class _Tree:
+    """The nodes of one root run, and how many of them have not ended."""
+
+    __slots__ = ("live", "nodes")
 
     def __init__(self) -> None:
-        self._trees: dict[str, dict[str, Node]] = {}
+        self.nodes: dict[str, Node] = {}
+        self.live = 0
+
+
+class Nodes:
+    """Run trees in memory; of those that ended, the last 1,000 and at most 100,000 nodes. Not thread-safe.
+
+    A tree has ended when all its nodes have: one that outlives its root still spends, so its balance must stand. The
+    tree that ended last is kept whatever its size, because its receipt is read next.
+    """
+
+    def __init__(self) -> None:
+        self._trees: dict[str, _Tree] = {}
         self._roots: dict[str, str] = {}
-        self._over: deque[str] = deque()
+        self._over: OrderedDict[str, None] = OrderedDict()
+        """Roots of trees that ended, oldest first."""
+        self._nodes_over = 0
 
     def __contains__(self, node_id: object) -> bool:
         return node_id in self._roots
 
+    def __len__(self) -> int:
+        return len(self._roots)
+
     def add(self, node: Node) -> None:
         """Begin a node."""
-        self._trees.setdefault(node.root_id, {})[node.id] = node
+        tree = self._trees.get(node.root_id)
+        if tree is None:
+            tree = self._trees[node.root_id] = _Tree()
+        elif node.root_id in self._over:
+            del self._over[node.root_id]
+            self._nodes_over -= len(tree.nodes)
+        tree.nodes[node.id] = node
+        tree.live += 1
         self._roots[node.id] = node.root_id
 
     def end(self, node_id: str, outcome: str, at: datetime) -> Iterable[str]:
         """End a node once; the ids of nodes that are forgotten with that."""
-        node = self._trees.get(self._roots.get(node_id, ""), {}).get(node_id)
-        if node is None or node.ended_at is not None:
+        root_id = self._roots.get(node_id)
+        if root_id is None:
+            return ()
+        tree = self._trees[root_id]
+        node = tree.nodes[node_id]
+        if node.ended_at is not None:
             return ()
         node.ended_at, node.outcome = at, outcome
-        if node.id == node.root_id:
-            self._over.append(node.id)
-        if len(self._over) <= _KEEP_TREES:
+        tree.live -= 1
+        if tree.live:
             return ()
-        forgotten = self._trees.pop(self._over.popleft(), {})
+        self._over[root_id] = None
+        self._nodes_over += len(tree.nodes)
+        return self._make_room()
+
+    def _make_room(self) -> list[str]:
+        """Drop the trees that ended first; the ids of their nodes."""
+        forgotten: list[str] = []
+        while len(self._over) > _KEEP_TREES or (self._nodes_over > _KEEP_NODES and len(self._over) > 1):
+            oldest, _ = self._over.popitem(last=False)
+            nodes = self._trees.pop(oldest).nodes
+            self._nodes_over -= len(nodes)
+            forgotten.extend(nodes)
         for one in forgotten:
             del self._roots[one]
         return forgotten
 
     def below(self, node_id: str) -> list[Node]:
         """A node and everything below it, parents before children; empty: no such node."""
-        return depth_first(node_id, self._trees.get(self._roots.get(node_id, ""), {}).values())
+        root_id = self._roots.get(node_id)
+        return [] if root_id is None else depth_first(node_id, self._trees[root_id].nodes.values())
 
     def roots(self, limit: int, *, open_only: bool) -> list[str]:
         """Ids of root runs, newest first."""
-        roots = [tree[root] for root, tree in self._trees.items() if root in tree]
+        roots = [tree.nodes[root] for root, tree in self._trees.items() if root in tree.nodes]
         chosen = [one for one in roots if not open_only or one.ended_at is None]
         chosen.sort(key=lambda one: (one.started_at, one.id), reverse=True)
         return [one.id for one in chosen[:limit]]

@@ -52,19 +52,17 @@ class Repeats:
 
     def completed(
         self,
-        prompt: str,
-        completion: str,
+        fingerprint: str,
         *,
         model: str,
         began_s: float,
         ended_s: float,
         rule: str = "same_prompt_same_completion",
     ) -> Finding | None:
-        """Note one answered call, by the digests of prompt and completion and its monotonic begin and end.
+        """Note one answered call, by the fingerprint of prompt and completion and its monotonic begin and end.
 
         A call that began before its equal had ended belongs to the same round and is not counted again.
         """
-        fingerprint = f"{prompt}:{completion}"
         if began_s < self.last_round_s.get(fingerprint, float("-inf")):
             return None
         self.completions.append(fingerprint)

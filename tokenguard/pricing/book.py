@@ -13,6 +13,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
 from tokenguard.core.clock import Clock, SystemClock
+from tokenguard.core.forks import renew_in_children
 from tokenguard.core.price import PriceCard, toml_to_paste
 from tokenguard.core.usage import Meter
 from tokenguard.errors import Unpriceable
@@ -75,10 +76,15 @@ class Book:
         self._days = sorted(
             {own.valid_from for dated in self._overrides.prices.values() for own in dated if own.valid_from is not None}
         )
-        self._reading = RLock()
+        self.renew_lock()
+        renew_in_children(self)
         self._litellm = LitellmMap(litellm_map)
         self._genai = GenaiPrices()
         self._entries: dict[tuple[str, str | None], _Entry] = {}
+
+    def renew_lock(self) -> None:
+        """In a forked child: see `core.forks`."""
+        self._reading = RLock()
 
     def card(self, model: str, *, at: datetime | None = None, base_model: str | None = None) -> PriceCard:
         """The card in force.

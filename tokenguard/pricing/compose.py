@@ -5,7 +5,6 @@ Every rule errs to the dear side or stays unknown. docs/prices.md lists them for
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from fractions import Fraction
 from hashlib import blake2b
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from tokenguard.core.price import PriceCard, Rates, RateTable, Tier
 from tokenguard.core.usage import INPUT_METERS, OUTPUT_METERS, Meter
-from tokenguard.pricing.quote import STANDARD, Quote
+from tokenguard.pricing.quote import STANDARD, Quote, Rounding
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,7 +71,8 @@ def merge(first: Quote | None, second: Quote | None) -> Quote | None:
 
 def card_of(quote: Quote) -> PriceCard:
     """Fill the gaps of a quote by rule and seal it as a card."""
-    tables = {STANDARD: RateTable(Rates.free())} if quote.free else _tables(quote)
+    rounding = Rounding()
+    tables = {STANDARD: RateTable(Rates.free())} if quote.free else _tables(quote, rounding)
     standard = tables.pop(STANDARD)
     write, plain = standard.rates[Meter.CACHE_WRITE_5M], standard.rates[Meter.INPUT]
     return PriceCard(
@@ -91,7 +91,7 @@ def card_of(quote: Quote) -> PriceCard:
         # Claude writes only where a request marks what to cache; others that charge for writes decide by themselves.
         writes_cache_unasked=not quote.anthropic_cache and (write or 0) > (plain or 0),
         free=quote.free,
-        notes=quote.notes,
+        notes=tuple(dict.fromkeys((*quote.notes, *rounding.notes()))),
     )
 
 
@@ -102,28 +102,29 @@ def _identity(quote: Quote, standard: RateTable, services: Mapping[str, RateTabl
     return f"{quote.provider}/{bare}/{day}.{digest}"
 
 
-def _tables(quote: Quote) -> dict[str, RateTable]:
+def _tables(quote: Quote, rounding: Rounding) -> dict[str, RateTable]:
     """All service tiers of a quote, complete."""
-    standard: Table = {0: _fill(dict(quote.base), quote)}
+    standard: Table = {0: _fill(dict(quote.base), quote, rounding)}
     for above, rates in sorted(quote.tables[STANDARD].items()):
         if above:
-            standard[above] = _fill(_over(standard[0], rates), quote)
+            standard[above] = _fill(_over(standard[0], rates, rounding), quote, rounding)
     tables = {STANDARD: _sealed(standard)}
     for service, sizes in quote.tables.items():
         if service != STANDARD:
-            tables[service] = _sealed(_service(standard, sizes, quote))
+            tables[service] = _sealed(_service(standard, sizes, quote, rounding))
     for name, factor in quote.uplifts.items():
-        tables.setdefault(name, _sealed({above: scaled(rates, factor) for above, rates in standard.items()}))
+        if name not in tables:
+            tables[name] = _sealed({above: scaled(rates, factor, rounding) for above, rates in standard.items()})
     return tables
 
 
-def _service(standard: Table, sizes: Mapping[int, Mapping[Meter, int]], quote: Quote) -> Table:
+def _service(standard: Table, sizes: Mapping[int, Mapping[Meter, int]], quote: Quote, rounding: Rounding) -> Table:
     """A service tier over the standard sizes; one that it leaves out is the dearer of its base and the standard one."""
-    found: Table = {0: _fill(_over(standard[0], sizes[0]), quote)}
+    found: Table = {0: _fill(_over(standard[0], sizes[0], rounding), quote, rounding)}
     for above in sorted({*standard, *sizes} - {0}):
         listed = sizes.get(above)
         if listed is not None:
-            found[above] = _fill(_over(found[0], listed), quote)
+            found[above] = _fill(_over(found[0], listed, rounding), quote, rounding)
         else:
             larger, base = standard[above], found[0]
             found[above] = {meter: max(rate, base.get(meter, 0)) for meter, rate in larger.items()}
@@ -135,7 +136,7 @@ def _sealed(table: Table) -> RateTable:
     return RateTable(Rates.of(table[0]), tiers)
 
 
-def _over(base: Mapping[Meter, int], listed: Mapping[Meter, int]) -> dict[Meter, int]:
+def _over(base: Mapping[Meter, int], listed: Mapping[Meter, int], rounding: Rounding) -> dict[Meter, int]:
     """A table that lists only some meters, completed from the one below it.
 
     A meter that it leaves out rises with its side's main rate (input or output) and never falls: providers publish
@@ -153,21 +154,24 @@ def _over(base: Mapping[Meter, int], listed: Mapping[Meter, int]) -> dict[Meter,
             if base[meter] == base[main]:
                 rates[meter] = listed[main]
             elif factor > 1:
-                rates[meter] = math.ceil(base[meter] * factor)
+                rates[meter] = rounding.whole(meter, base[meter] * factor)
     rates.update(listed)
     return rates
 
 
-def _fill(rates: dict[Meter, int], quote: Quote) -> dict[Meter, int]:
+def _fill(rates: dict[Meter, int], quote: Quote, rounding: Rounding) -> dict[Meter, int]:
     """The rules for meters that no source lists; each is explained in docs/prices.md."""
     plain, answer = rates.get(Meter.INPUT), rates.get(Meter.OUTPUT)
     if plain is not None:
         # Never free: a provider that lists no discount gives none. Fireworks states one discount for all of its models
         # (LiteLLM's FIREWORKS_AI_DEFAULT_CACHE_READ_RATE_RATIO).
-        rates.setdefault(Meter.CACHE_READ, math.ceil(Fraction(plain, 2)) if quote.provider == "fireworks_ai" else plain)
+        if Meter.CACHE_READ not in rates:
+            share = Fraction(1, 2) if quote.provider == "fireworks_ai" else Fraction(1)
+            rates[Meter.CACHE_READ] = rounding.whole(Meter.CACHE_READ, plain * share)
         if quote.anthropic_cache:
             # Anthropic's price page: five-minute writes 1.25 x input, one-hour writes 2 x, on every platform.
-            rates.setdefault(Meter.CACHE_WRITE_5M, math.ceil(plain * Fraction(5, 4)))
+            if Meter.CACHE_WRITE_5M not in rates:
+                rates[Meter.CACHE_WRITE_5M] = rounding.whole(Meter.CACHE_WRITE_5M, plain * Fraction(5, 4))
             rates.setdefault(Meter.CACHE_WRITE_1H, plain * 2)
         else:
             # Others that list no price for writes bill written tokens as ordinary input, and sell one life only.
@@ -189,9 +193,10 @@ def _fill(rates: dict[Meter, int], quote: Quote) -> dict[Meter, int]:
     return rates
 
 
-def scaled(rates: Mapping[Meter, int], factor: Decimal) -> dict[Meter, int]:
+def scaled(rates: Mapping[Meter, int], factor: Decimal, rounding: Rounding) -> dict[Meter, int]:
     """Token rates times a factor, rounded up; fees stay."""
-    return {meter: math.ceil(rate * Fraction(factor)) if meter in _TOKENS else rate for meter, rate in rates.items()}
+    exact = Fraction(factor)
+    return {meter: rounding.whole(meter, rate * exact) if meter in _TOKENS else rate for meter, rate in rates.items()}
 
 
 def _differ(one: int | None, other: int | None) -> bool:

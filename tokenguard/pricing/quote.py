@@ -76,11 +76,14 @@ class Rounding:
             usd: The price of `per` units. Fractions carry it, because a caller's decimal context may be narrow.
             per: How many of our units the price is for, >= 1.
         """
-        exact = Fraction(usd) * _PICO / per
-        whole = math.ceil(exact)
-        if whole != exact:
+        return self.whole(meter, Fraction(usd) * _PICO / per)
+
+    def whole(self, meter: Meter, pico: Fraction) -> int:
+        """Whole pico-USD per unit, rounded up, of a rate that is in pico-USD already."""
+        found = math.ceil(pico)
+        if found != pico:
             self._rounded[meter] = None
-        return whole
+        return found
 
     def notes(self) -> tuple[str, ...]:
         """A sentence per card, where anything was rounded."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["served_tier", "split_usage"]
 
+_TOTALS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
 _GLOBAL_PLACES: Final = frozenset({"global", "not_available"})
 
 
@@ -43,7 +44,7 @@ def split_usage(raw: Mapping[str, Any], *, provider: str) -> Usage:
     Raises:
         BadAmount: a negative, fractional, infinite or non-numeric count, or parts that exceed their total.
     """
-    return _split(_reader(raw, provider)(raw), raw)
+    return _plain_chat(raw) or _split(_reader(raw, provider)(raw), raw)
 
 
 def served_tier(raw: Mapping[str, Any], served: str | None = None) -> str | None:
@@ -85,6 +86,22 @@ class _Counts:
     searches: int = 0
     input_ms: int = 0
     output_ms: int = 0
+
+
+def _plain_chat(raw: Mapping[str, Any]) -> Usage | None:
+    """A chat usage that breaks nothing down, which most replies are; None for every other."""
+    if any(type(raw.get(name)) is not int or raw[name] < 0 for name in _TOTALS):
+        return None
+    for name, value in raw.items():
+        if name not in _TOTALS and not (
+            _is_nothing(value) or all(map(_is_nothing, mapping_of(value).values() or (1,)))
+        ):
+            return None
+    return Usage(input_tokens=raw["prompt_tokens"], output_tokens=raw["completion_tokens"])
+
+
+def _is_nothing(value: Any) -> bool:
+    return value is None or (type(value) is int and value == 0)
 
 
 def _reader(raw: Mapping[str, Any], provider: str) -> Callable[[Mapping[str, Any]], _Counts]:

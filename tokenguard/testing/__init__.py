@@ -5,6 +5,7 @@
 
 from tokenguard.backends.scripted import ScriptedBackend, ScriptedCall, ScriptedReply
 from tokenguard.testing.clock import FakeClock
+from tokenguard.testing.ids import CountingIds
 from tokenguard.testing.scripted import scripted_guard
 
-__all__ = ["FakeClock", "ScriptedBackend", "ScriptedCall", "ScriptedReply", "scripted_guard"]
+__all__ = ["CountingIds", "FakeClock", "ScriptedBackend", "ScriptedCall", "ScriptedReply", "scripted_guard"]

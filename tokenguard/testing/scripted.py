@@ -1,4 +1,4 @@
-"""A guard for tests: a script instead of providers, books in memory, a clock that stands still."""
+"""A guard for tests: a script instead of providers, books in memory, a clock that stands still, ids that count."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from tokenguard.backends.scripted import Scripted, ScriptedBackend
 from tokenguard.core.ports import Request
 from tokenguard.guard import Guard
 from tokenguard.testing.clock import FakeClock
+from tokenguard.testing.ids import CountingIds
 
 __all__ = ["scripted_guard"]
 
@@ -18,11 +19,14 @@ def scripted_guard(replies: Sequence[Scripted] | Callable[[Request], Any], **arg
 
     Args:
         replies: Texts or `ScriptedReply` in order, or a function of the request.
-        arguments: Any of `Guard`'s; `database` is `"memory"` and `clock` a `FakeClock` unless given.
+        arguments: Any of `Guard`'s; `database` is `"memory"`, `clock` a `FakeClock` and `ids` are `CountingIds` unless
+            given.
 
     Raises:
         BackendError: at a call for which the script has no reply left.
     """
     arguments.setdefault("database", "memory")
     arguments.setdefault("clock", FakeClock())
+    alone = arguments["database"] == "memory" and arguments.get("ledger") is None
+    arguments.setdefault("ids", CountingIds(shared=not alone))
     return Guard(backend=ScriptedBackend(replies), **arguments)

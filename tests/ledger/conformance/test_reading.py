@@ -57,6 +57,15 @@ def test_the_signing_key_is_made_once(ledger: Any) -> None:
     assert len(ledger.secret()) == 32
 
 
+def test_leaving_what_the_books_do_not_know_changes_nothing(family: Any, desk: Any) -> None:
+    before = family.tree("root")
+
+    family.leave("nobody", outcome="completed", at=desk.noon)
+
+    assert family.tree("root") == before
+    assert family.tree("nobody") == ()
+
+
 def test_a_tree_shows_open_holds_ends_and_closures(family: Any, desk: Any) -> None:
     family.reserve(desk.hold(run="child", root_id="root"), desk.ask(cents=7))
     family.leave("child", outcome="stopped", at=desk.noon + timedelta(minutes=1))

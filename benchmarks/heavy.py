@@ -1,0 +1,15 @@
+"""Libraries that take long to import: `import tokenguard` loads none of them. For imports.py, and for a test."""
+
+HEAVY = (
+    "alembic",
+    "genai_prices",
+    "httpx",
+    "litellm",
+    "numpy",
+    "opentelemetry",
+    "pydantic",
+    "rich",
+    "sqlalchemy",
+    "tiktoken",
+    "typer",
+)
