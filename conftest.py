@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 import tomllib
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 # Set before any test imports LiteLLM, which would fetch its price map while it is imported.
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+# What tests leave unbooked on purpose belongs to nobody's own ledger.
+os.environ.setdefault("TOKENGUARD_SPOOL", tempfile.mkdtemp(prefix="tokenguard-spool-"))
 
 settings.register_profile("ci", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("nightly", max_examples=5_000, deadline=None)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokenguard.calls.hub import Hub, record
 from tokenguard.calls.parts import Parts
+from tokenguard.core import events
 from tokenguard.core.clock import SystemClock
 from tokenguard.errors import Unpriceable
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from tokenguard.core.clock import Clock
     from tokenguard.core.ids import Ids
     from tokenguard.core.ports import Backend, Ledger
+    from tokenguard.ledger.journal import Replayed
 
 __all__ = ["Ports", "assemble", "open_ledger"]
 
@@ -60,8 +62,14 @@ def assemble(guard: object, given: Mapping[str, Any], *, hub: Hub, ids: Ids, por
         with contextlib.suppress(Unpriceable):  # only the reading of the price data matters
             book.card(_COMMON_MODEL)
 
+    def told(done: Replayed) -> None:
+        count = len(done.refused)
+        odd = f" {count:,} contradict the books and stay beside the spool: {done.refused[0].sentence}" if count else ""
+        sentence = f"{done.booked:,} bookings that were journaled while the ledger was away are in the books.{odd}"
+        hub.emit(events.Replayed(at=clock.now(), run_id=None, sentence=sentence, booked=done.booked, refused=count))
+
     parts = Parts(
-        ledger=ports.ledger or open_ledger(settings, directory=directory, clock=clock, ids=ids),
+        ledger=ports.ledger or open_ledger(settings, directory=directory, clock=clock, ids=ids, told=told),
         backend=backend,
         prices=book,
         counter=counter,
@@ -95,20 +103,29 @@ def assemble(guard: object, given: Mapping[str, Any], *, hub: Hub, ids: Ids, por
     return parts, settings
 
 
-def open_ledger(settings: Settings, *, directory: Path, clock: Clock, ids: Ids) -> Ledger:
+def open_ledger(
+    settings: Settings,
+    *,
+    directory: Path,
+    clock: Clock,
+    ids: Ids,
+    told: Callable[[Replayed], None] = lambda _: None,
+) -> Ledger:
     """The ledger that the settings name; where they name none, the default file, said once on stderr."""
     if settings.database == MEMORY:
         from tokenguard.ledger.memory import MemoryLedger  # noqa: PLC0415
 
         return MemoryLedger(clock, ids)
-    from tokenguard.config.location import default_database  # noqa: PLC0415
+    from tokenguard.config.location import default_database, spool_folder  # noqa: PLC0415
+    from tokenguard.ledger.journal import Journaled  # noqa: PLC0415
     from tokenguard.ledger.sql import SqlLedger  # noqa: PLC0415
 
     database = settings.database
     if database is None:
         database = str(default_database(directory))
         _say_once(database)
-    return SqlLedger.open(database, clock, ids, durability=settings.durability)
+    ledger = SqlLedger.open(database, clock, ids, durability=settings.durability)
+    return Journaled(ledger, spool_folder(settings.spool, ledger.name), told)
 
 
 _SAID: set[str] = set()

@@ -69,6 +69,7 @@ class Guard:
         strict: bool | None = None,
         busy: Busy | None = None,
         durability: Literal["normal", "full"] | None = None,
+        spool: str | os.PathLike[str] | None = None,
         unattributed: Budget | None = None,
         loops: bool | None = None,
         backend: Backend | None = None,
@@ -89,6 +90,8 @@ class Guard:
             strict: A call outside any run raises `NoActiveRun` instead of being booked to `unattributed`.
             busy: What a call does while calls in flight hold the room: `"wait"` (at most 60 s) or `"raise"`.
             durability: `"full"` makes SQLite survive power loss, at the price of an fsync per transaction.
+            spool: Folder on this machine for what answers cost while the ledger is away (docs/operations.md). None: the
+                user's state folder.
             unattributed: Cap for calls outside any run; $1 a day unless given.
             loops: False switches the repetition rules off.
             backend: Reaches models; None: LiteLLM. `tokenguard.testing` has one that follows a script.
@@ -106,6 +109,7 @@ class Guard:
             "strict": strict,
             "busy": busy,
             "durability": durability,
+            "spool": None if spool is None else os.fspath(spool),
             "loops": loops,
         }
         self._budget, self._unattributed = budget, unattributed

@@ -29,6 +29,7 @@ _KINDS: Final[Mapping[type[Event], str]] = {
     events.Overrun: "overrun",
     events.PriceDisagreed: "price_disagreed",
     events.Unattributed: "unattributed",
+    events.Replayed: "replayed",
     events.Fault: "fault",
 }
 """What becomes a guard event. Settlements have rows of their own, and the ledger writes down what people do."""

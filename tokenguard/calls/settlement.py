@@ -157,6 +157,10 @@ def tell(sent: Sent, booking: Booking, done: Settled, parts: Parts) -> None:
         parts.emit(
             events.Settlement(at=at, run_id=run_id, attempt_id=attempt.hold.id, facts=attempt.facts, booking=booking)
         )
+    if done.journaled:
+        spent = Money.from_pico(booking.amounts.usd_pico)
+        sentence = f"the ledger is away: {spent} of attempt {attempt.hold.id} is journaled and will be booked later."
+        parts.emit(events.Journaled(at=at, run_id=run_id, sentence=sentence, attempt_id=attempt.hold.id, cost=spent))
     if booking.overrun:
         cost, ceiling = Money.from_pico(booking.amounts.usd_pico), Money.from_pico(booking.ceiling_pico)
         sentence = f"{attempt.target.model} billed {cost}, above the stated ceiling of {ceiling}; the truth is booked."

@@ -45,6 +45,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     database: str | None = None
+    spool: str | None = None
     scope: str = ""
     mode: Literal["enforce", "observe"] = "enforce"
     strict: bool = False

@@ -185,6 +185,8 @@ class Settled:
     """The same booking was there already; nothing moved."""
     late: bool = False
     """The hold had been charged as assumed before; the difference was booked to its original window."""
+    journaled: bool = False
+    """The ledger is away: the booking is on this machine's disk and will be in the books when it is back."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,11 @@ __all__ = [
     "Clamped",
     "Event",
     "Fault",
+    "Journaled",
     "Overrun",
     "PriceDisagreed",
     "Refused",
+    "Replayed",
     "Resumed",
     "Settlement",
     "Stopped",
@@ -47,6 +49,22 @@ class Settlement(Event):
     attempt_id: str
     facts: CallFacts
     booking: Booking
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journaled(Event):
+    """The ledger is away: what an attempt cost is on this machine's disk and will be booked when it is back."""
+
+    attempt_id: str
+    cost: Money
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed(Event):
+    """Journaled bookings were booked. Those that the books contradict stay on disk, and `refused` counts them."""
+
+    booked: int
+    refused: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

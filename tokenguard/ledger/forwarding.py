@@ -1,0 +1,109 @@
+"""A ledger that hands everything on: the base of ledgers that change one thing about another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from tokenguard.core.account import Account, Scope
+from tokenguard.core.books import Booking, Closure, Entry, GuardEvent, Hold, NodeSpend, Settled, SpendRow
+from tokenguard.core.budget import Unit
+from tokenguard.core.ports import Ledger
+from tokenguard.core.verdict import AccountState, Ask, Grant, Short
+
+__all__ = ["Forwarding"]
+
+
+class Forwarding:
+    """Implements `core.ports.Ledger` by another one."""
+
+    def __init__(self, inner: Ledger) -> None:
+        self.inner = inner
+        self.name = inner.name
+        self.inline = inner.inline
+
+    def enter(self, entry: Entry) -> Short | Closure | None:
+        """See `core.ports.Ledger.enter`."""
+        return self.inner.enter(entry)
+
+    def leave(self, node_id: str, *, outcome: str, at: datetime) -> None:
+        """See `core.ports.Ledger.leave`."""
+        self.inner.leave(node_id, outcome=outcome, at=at)
+
+    def reserve(self, hold: Hold, ask: Ask) -> Grant | Short | Closure:
+        """See `core.ports.Ledger.reserve`."""
+        return self.inner.reserve(hold, ask)
+
+    def settle(self, hold_id: str, booking: Booking) -> Settled:
+        """See `core.ports.Ledger.settle`."""
+        return self.inner.settle(hold_id, booking)
+
+    def keep(self, hold_id: str, booking: Booking) -> None:
+        """See `core.ports.Ledger.keep`."""
+        self.inner.keep(hold_id, booking)
+
+    def renew(self, hold_ids: Sequence[str], lease_until: datetime) -> None:
+        """See `core.ports.Ledger.renew`."""
+        self.inner.renew(hold_ids, lease_until)
+
+    def charge(self, hold: Hold, booking: Booking) -> Settled:
+        """See `core.ports.Ledger.charge`."""
+        return self.inner.charge(hold, booking)
+
+    def sweep(self, now: datetime) -> int:
+        """See `core.ports.Ledger.sweep`."""
+        return self.inner.sweep(now)
+
+    def declare(self, scope: Scope, at: datetime) -> None:
+        """See `core.ports.Ledger.declare`."""
+        self.inner.declare(scope, at)
+
+    def set_cap(self, scope_key: str, unit: Unit, per: str, tz: str, cap: int, *, by: str, at: datetime) -> None:
+        """See `core.ports.Ledger.set_cap`."""
+        self.inner.set_cap(scope_key, unit, per, tz, cap, by=by, at=at)
+
+    def top_up(self, scope_key: str, unit: Unit, amount: int, *, by: str, at: datetime) -> tuple[AccountState, ...]:
+        """See `core.ports.Ledger.top_up`."""
+        return self.inner.top_up(scope_key, unit, amount, by=by, at=at)
+
+    def close_run(self, closure: Closure) -> bool:
+        """See `core.ports.Ledger.close_run`."""
+        return self.inner.close_run(closure)
+
+    def reopen(self, run_id: str, *, by: str, why: str, at: datetime) -> bool:
+        """See `core.ports.Ledger.reopen`."""
+        return self.inner.reopen(run_id, by=by, why=why, at=at)
+
+    def lineage(self, run_id: str) -> tuple[NodeSpend, ...]:
+        """See `core.ports.Ledger.lineage`."""
+        return self.inner.lineage(run_id)
+
+    def secret(self) -> bytes:
+        """See `core.ports.Ledger.secret`."""
+        return self.inner.secret()
+
+    def closures(self, run_ids: Sequence[str]) -> tuple[Closure, ...]:
+        """See `core.ports.Ledger.closures`."""
+        return self.inner.closures(run_ids)
+
+    def states(self, accounts: Sequence[Account]) -> tuple[AccountState, ...]:
+        """See `core.ports.Ledger.states`."""
+        return self.inner.states(accounts)
+
+    def record(self, event: GuardEvent) -> None:
+        """See `core.ports.Ledger.record`."""
+        self.inner.record(event)
+
+    def tree(self, run_id: str) -> tuple[NodeSpend, ...]:
+        """See `core.ports.Ledger.tree`."""
+        return self.inner.tree(run_id)
+
+    def spend(
+        self, by: Sequence[str], *, since: datetime | None = None, until: datetime | None = None
+    ) -> tuple[SpendRow, ...]:
+        """See `core.ports.Ledger.spend`."""
+        return self.inner.spend(by, since=since, until=until)
+
+    def dispose(self, *, forked: bool = False) -> None:
+        """See `core.ports.Ledger.dispose`."""
+        self.inner.dispose(forked=forked)
