@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # Set before any test imports LiteLLM, which would fetch its price map while it is imported.
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 # What tests leave unbooked on purpose belongs to nobody's own ledger.
-os.environ.setdefault("TOKENGUARD_SPOOL", tempfile.mkdtemp(prefix="tokenguard-spool-"))
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="tokenguard-state-")
 
 settings.register_profile("ci", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("nightly", max_examples=5_000, deadline=None)

@@ -62,14 +62,9 @@ def assemble(guard: object, given: Mapping[str, Any], *, hub: Hub, ids: Ids, por
         with contextlib.suppress(Unpriceable):  # only the reading of the price data matters
             book.card(_COMMON_MODEL)
 
-    def told(done: Replayed) -> None:
-        count = len(done.refused)
-        odd = f" {count:,} contradict the books and stay beside the spool: {done.refused[0].sentence}" if count else ""
-        sentence = f"{done.booked:,} bookings that were journaled while the ledger was away are in the books.{odd}"
-        hub.emit(events.Replayed(at=clock.now(), run_id=None, sentence=sentence, booked=done.booked, refused=count))
-
     parts = Parts(
-        ledger=ports.ledger or open_ledger(settings, directory=directory, clock=clock, ids=ids, told=told),
+        ledger=ports.ledger
+        or open_ledger(settings, directory=directory, clock=clock, ids=ids, told=_teller(hub, clock)),
         backend=backend,
         prices=book,
         counter=counter,
@@ -90,6 +85,25 @@ def assemble(guard: object, given: Mapping[str, Any], *, hub: Hub, ids: Ids, por
         loops=settings.loops,
     )
 
+    record(hub, parts.ledger, ids, _submitter(parts))
+    return parts, settings
+
+
+def _teller(hub: Hub, clock: Clock) -> Callable[[Replayed], None]:
+    """Tells the sinks what a replay did."""
+
+    def told(done: Replayed) -> None:
+        count = len(done.refused)
+        odd = f" {count:,} contradict the books and stay beside the spool: {done.refused[0].sentence}" if count else ""
+        sentence = f"{done.booked:,} bookings that were journaled while the ledger was away are in the books.{odd}"
+        hub.emit(events.Replayed(at=clock.now(), run_id=None, sentence=sentence, booked=done.booked, refused=count))
+
+    return told
+
+
+def _submitter(parts: Parts) -> Callable[..., None]:
+    """Runs ledger work that nobody waits for."""
+
     def submit(work: Callable[..., object], *arguments: object) -> None:
         if parts.ledger.inline:
             work(*arguments)
@@ -99,8 +113,7 @@ def assemble(guard: object, given: Mapping[str, Any], *, hub: Hub, ids: Ids, por
         except RuntimeError:
             work(*arguments)  # The executor is shut down at interpreter exit; the fact is written all the same.
 
-    record(hub, parts.ledger, ids, submit)
-    return parts, settings
+    return submit
 
 
 def open_ledger(

@@ -56,6 +56,29 @@ class Guard:
     Nothing is opened before the first call or run. Every argument may also come from the environment
     (`TOKENGUARD_DATABASE`) or from `tokenguard.toml`; what is given here wins. Thread-safe; one per application is
     usual.
+
+    Args:
+        database: `"memory"`, a file, or a SQLAlchemy URL (`sqlite:///spend.db`, `postgresql+psycopg://…`). None:
+            `tokenguard.db` beside the nearest `pyproject.toml`, else in the user's state folder.
+        scope: Where this application stands, such as `"acme/search"`; its budgets hold over restarts and machines.
+            None: a budget over time belongs to the scope `default` of this ledger.
+        budget: Caps everything under `scope`. With `per="run"` it caps each root run by itself.
+        prices: A price file, a mapping of the same shape, or `Prices(...)` with a policy for unknown models.
+        mode: `"observe"` refuses nothing, books truthfully and records what enforcing would have done.
+        strict: A call outside any run raises `NoActiveRun` instead of being booked to `unattributed`.
+        busy: What a call does while calls in flight hold the room: `"wait"` (at most 60 s) or `"raise"`.
+        durability: `"full"` makes SQLite survive power loss, at the price of an fsync per transaction.
+        spool: Folder on this machine for what answers cost while the ledger is away (docs/operations.md). None: the
+            user's state folder.
+        unattributed: Cap for calls outside any run; $1 a day unless given.
+        loops: False switches the repetition rules off.
+        backend: Reaches models; None: LiteLLM. `tokenguard.testing` has one that follows a script.
+        ledger: Keeps the books; None: what `database` names.
+        clock: Tells the time; tests pass a fake.
+        ids: Makes ids; tests pass a counter.
+
+    Raises:
+        SettingsError: an unknown setting or a value that cannot be meant, at the first use.
     """
 
     def __init__(
@@ -77,31 +100,7 @@ class Guard:
         clock: Clock | None = None,
         ids: Ids | None = None,
     ) -> None:
-        """Describe a guard.
-
-        Args:
-            database: `"memory"`, a file, or a SQLAlchemy URL (`sqlite:///spend.db`, `postgresql+psycopg://…`). None:
-                `tokenguard.db` beside the nearest `pyproject.toml`, else in the user's state folder.
-            scope: Where this application stands, such as `"acme/search"`; its budgets hold over restarts and machines.
-                None: a budget over time belongs to the scope `default` of this ledger.
-            budget: Caps everything under `scope`. With `per="run"` it caps each root run by itself.
-            prices: A price file, a mapping of the same shape, or `Prices(...)` with a policy for unknown models.
-            mode: `"observe"` refuses nothing, books truthfully and records what enforcing would have done.
-            strict: A call outside any run raises `NoActiveRun` instead of being booked to `unattributed`.
-            busy: What a call does while calls in flight hold the room: `"wait"` (at most 60 s) or `"raise"`.
-            durability: `"full"` makes SQLite survive power loss, at the price of an fsync per transaction.
-            spool: Folder on this machine for what answers cost while the ledger is away (docs/operations.md). None: the
-                user's state folder.
-            unattributed: Cap for calls outside any run; $1 a day unless given.
-            loops: False switches the repetition rules off.
-            backend: Reaches models; None: LiteLLM. `tokenguard.testing` has one that follows a script.
-            ledger: Keeps the books; None: what `database` names.
-            clock: Tells the time; tests pass a fake.
-            ids: Makes ids; tests pass a counter.
-
-        Raises:
-            SettingsError: an unknown setting or a value that cannot be meant, at the first use.
-        """
+        """Describe a guard; its arguments are listed with the class."""
         self._given: dict[str, Any] = {
             "database": None if database is None else os.fspath(database),
             "scope": scope,

@@ -24,7 +24,6 @@ PRICES: dict[str, Any] = {
             "image_input": "6",
             "audio_output": "50",
             "image_output": "40",
-            "web_search": "0.01",
             "batch": {"input": "0.5", "output": "5"},
             "priority": {"input": "2", "output": "20"},
             "output_tokens_max": 1_000,
@@ -152,43 +151,6 @@ def test_spoken_and_drawn_answers_are_held_at_their_own_rates(desk: Desk) -> Non
 
     assert spoken - text == 100 * 4 * PICO_OUTPUT
     assert drawn - text == 100 * 3 * PICO_OUTPUT
-
-
-def test_a_web_search_is_held_even_where_its_options_are_empty(desk: Desk) -> None:
-    plain = desk.held(max_tokens=100)
-    once = desk.held(max_tokens=100, web_search_options={})
-
-    assert once - plain == 10**10  # one cent
-
-
-def test_searches_of_a_hosted_tool_are_held_as_often_as_it_may_be_used(desk: Desk) -> None:
-    tool = {"type": "web_search_20250305", "name": "web_search"}
-    one = desk.held(max_tokens=100, tools=[{**tool, "max_uses": 1}])
-    three = desk.held(max_tokens=100, tools=[{**tool, "max_uses": 3}])
-
-    assert three - one == 2 * 10**10
-
-
-@pytest.mark.parametrize(
-    "options", [{"web_search_options": {}}, {"tools": [{"type": "web_search_20250305", "max_uses": 3}]}]
-)
-def test_a_search_without_a_price_is_refused_under_a_usd_cap_with_the_line_to_paste(
-    desk: Desk, options: dict[str, Any]
-) -> None:
-    with pytest.raises(tg.Unpriceable, match="hosted tool 'web_search") as gap:
-        desk.held(model="test/plain", **options)
-
-    assert 'web_search = "?"' in gap.value.toml
-    assert desk.backend.count == 0
-
-
-def test_without_a_usd_cap_a_hosted_tool_is_sent() -> None:
-    desk = Desk()
-
-    with desk.guard, desk.guard.run("free", budget=tg.Budget(calls=5)):
-        desk.guard.completion("test/plain", ask(), tools=[{"type": "web_search_20250305"}])
-
-    assert desk.backend.count == 1
 
 
 def test_thinking_keeps_its_budget_and_an_answer() -> None:

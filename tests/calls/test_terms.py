@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from tokenguard.calls.terms import KnownTerms
+from tokenguard.calls.terms import OUTPUT_FLOOR, HostedTool, KnownTerms
 from tokenguard.errors import BadAmount, UnsupportedOption
 
 TOOL = {"type": "function", "function": {"name": "read", "parameters": {"type": "object"}}}
@@ -51,7 +51,7 @@ def test_a_tool_that_changed_in_place_is_another_tool(known: KnownTerms) -> None
     after = known.of("chat", {"tools": tools})
 
     assert before.hosted == ()
-    assert after.hosted == (("web_search_20250305", 3),)
+    assert after.hosted == (HostedTool("web_search_20250305", 3, None),)
     assert known.of("chat", {"tools": [dict(TOOL)]}).hosted == ()
 
 
@@ -102,3 +102,32 @@ def test_the_operation_decides_which_option_bounds_the_answer(known: KnownTerms)
     names = [known.of(operation, {}).output_name for operation in ("chat", "responses", "embeddings", "charge")]
 
     assert names == ["max_tokens", "max_output_tokens", None, None]
+
+
+def test_a_response_is_bounded_by_no_fewer_tokens_than_litellm_asks_for(known: KnownTerms) -> None:
+    bounds = [known.of("responses", {"max_output_tokens": given}).output_given for given in (1, 15, 16, 17)]
+
+    assert bounds == [16, 16, 16, 17]
+    assert known.of("chat", {"max_tokens": 1}).output_given == 1
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_a_structured_answer_needs_all_that_its_caller_gave(known: KnownTerms, name: str) -> None:
+    assert known.of("chat", {name: 900, "response_format": {"type": "json_object"}}).output_min == 900
+    assert known.of("responses", {"max_output_tokens": 5, "text_format": Structured}).output_min == 16
+
+
+def test_a_structured_answer_without_a_bound_needs_the_floor(known: KnownTerms) -> None:
+    assert known.of("chat", {"response_format": {"type": "json_object"}}).output_min == OUTPUT_FLOOR
+
+
+class Structured(BaseModel):
+    city: str
+
+
+@pytest.mark.parametrize(("given", "kept"), [(3, 3), (0, None), (-1, None), (True, None), (None, None)])
+def test_a_number_of_tool_calls_is_of_a_response_and_above_zero(
+    known: KnownTerms, given: object, kept: int | None
+) -> None:
+    assert known.of("responses", {"max_tool_calls": given}).tool_calls_max == kept
+    assert known.of("chat", {"max_tool_calls": given}).tool_calls_max is None

@@ -23,6 +23,7 @@ from tokenguard.core.verdict import Ask
 from tokenguard.ledger import schema
 from tokenguard.ledger.address import Address
 from tokenguard.ledger.engine import Database
+from tokenguard.ledger.journal import Journaled
 from tokenguard.ledger.memory import MemoryLedger
 from tokenguard.ledger.prepare import upgrade
 from tokenguard.ledger.sql import SqlLedger
@@ -179,11 +180,17 @@ def open_sql() -> Iterator[Callable[..., SqlLedger]]:
         one.dispose()
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
+@pytest.fixture(params=["memory", "sqlite", "journaled", "postgres"])
 def ledger(request: pytest.FixtureRequest) -> Any:
     """Each kind of ledger in turn: they keep the same promises."""
     if request.param == "memory":
         return MemoryLedger(FixedClock(), CountingIds())
+    if request.param == "journaled":
+        inner = request.getfixturevalue("open_sql")(request.getfixturevalue("sqlite"))
+        journaled: Any = Journaled(inner, request.getfixturevalue("tmp_path") / "spools")
+        # What is no part of the port, the command line asks the ledger inside.
+        journaled.budgets, journaled.runs = inner.budgets, inner.runs
+        return journaled
     return request.getfixturevalue("open_sql")(request.getfixturevalue(request.param))
 
 

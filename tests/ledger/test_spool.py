@@ -7,11 +7,13 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tokenguard.errors import LedgerUnavailable
+from tokenguard.ledger import spool as spool_module
 from tokenguard.ledger.spool import SUFFIX, Spool, orphans
 
 fork_only = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -114,26 +116,52 @@ def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
         Spool.at(tmp_path / "file" / "x.refused")
 
 
-@fork_only
-def test_a_disk_that_fills_leaves_whole_records_only(tmp_path: Path) -> None:
-    # A limit on file sizes is a full disk that needs no other disk. In a child: a process cannot lift its own again.
-    child = os.fork()
-    if child == 0:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
-        spool = Spool.open(tmp_path)
-        spool.append({"text": "fits"})
-        try:
-            spool.append({"text": "x" * 200})
-        except LedgerUnavailable:
-            spool.append({"text": "fits too"})
-            os._exit(0)
-        os._exit(1)
-    _, status = os.waitpid(child, 0)
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """A disk that is full at 100 bytes: a limit on file sizes needs no other disk."""
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
 
-    assert os.waitstatus_to_exitcode(status) == 0
-    (left,) = orphans(tmp_path)
-    assert left.records() == [{"text": "fits"}, {"text": "fits too"}]
+
+@pytest.mark.usefixtures("small_disk")
+def test_a_disk_that_fills_leaves_whole_records_only(tmp_path: Path) -> None:
+    spool = Spool.open(tmp_path)
+    spool.append({"text": "fits"})
+
+    with pytest.raises(LedgerUnavailable, match="cannot be written"):
+        spool.append({"text": "x" * 200})
+    spool.append({"text": "fits too"})
+
+    assert spool.records() == [{"text": "fits"}, {"text": "fits too"}]
+
+
+def test_a_link_to_nothing_is_nobodys_spool(tmp_path: Path) -> None:
+    (tmp_path / f"dangling{SUFFIX}").symlink_to(tmp_path / "nothing")
+
+    assert orphans(tmp_path) == []
+
+
+def test_a_spool_that_was_removed_meanwhile_is_not_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / f"gone{SUFFIX}"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+    path.unlink()
+
+    assert spool_module._locked(path, descriptor) is None
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+
+
+def test_what_a_fork_does_to_the_childs_copy_lets_the_file_go(tmp_path: Path) -> None:
+    spool = Spool.open(tmp_path)
+
+    spool.renew_lock()
+
+    assert not spool.is_open
+    with pytest.raises(LedgerUnavailable, match="was closed"):
+        spool.records()
 
 
 @fork_only

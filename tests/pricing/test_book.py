@@ -216,6 +216,57 @@ def test_audio_is_priced_by_the_second_where_it_is_listed_so(book: Book) -> None
     assert book.card("whisper-1").cost(Usage(input_milliseconds=60_000, requests=0)) == 6_000_000_000
 
 
+@pytest.mark.parametrize(
+    ("model", "fee_pico"),
+    [
+        ("gpt-4o-search-preview", 25_000_000_000),
+        ("openai/gpt-4o-mini-search-preview-2025-03-11", 25_000_000_000),  # genai-prices files it under gpt-4o-mini
+        ("gpt-5-search-api", 10_000_000_000),
+        ("gpt-4o", 0),
+    ],
+)
+def test_the_search_that_every_request_makes_is_in_its_fee(book: Book, model: str, fee_pico: int) -> None:
+    card = book.card(model)
+
+    assert card.request_fee_pico == fee_pico
+    assert card.cost(Usage()) == fee_pico
+    assert ("every request searches the web once, which its fee contains." in card.notes) == bool(fee_pico)
+
+
+def test_every_search_model_that_openai_sells_has_its_search_in_the_fee(book: Book) -> None:
+    names = [name for name in book.models() if "-search-" in name and "/" not in name and name.startswith("gpt-")]
+
+    assert len(names) >= 5
+    assert [name for name in names if not book.card(name).request_fee_pico] == []
+
+
+def test_a_search_model_keeps_a_fee_that_is_listed_besides(tmp_path: Path) -> None:
+    entry: dict[str, object] = {
+        "litellm_provider": "azure",
+        "mode": "chat",
+        "input_cost_per_token": 1e-6,
+        "output_cost_per_token": 2e-6,
+    }
+    searching = {"search_context_cost_per_query": {"search_context_size_medium": 0.02}}
+    book = mapped(
+        tmp_path,
+        **{
+            "azure/one-search-api": {**entry, **searching, "input_cost_per_request": 0.01},
+            "azure/other-search-api": entry,
+        },
+    )
+
+    assert book.card("azure/one-search-api").request_fee_pico == 30_000_000_000
+    assert book.card("azure/other-search-api").request_fee_pico == 0
+
+
+def test_a_search_has_one_price_with_every_model_of_xai(book: Book) -> None:
+    names = [name for name in book.models() if name.startswith("xai/grok") and book.mode(name) == "chat"]
+
+    assert len(names) >= 3
+    assert {book.card(name).web_search_pico for name in names} == {5_000_000_000}
+
+
 def test_sources_that_disagree_are_listed_and_one_of_them_stands(tmp_path: Path) -> None:
     entry = {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 9e-6, "output_cost_per_token": 2e-6}
     book = mapped(tmp_path, **{"gpt-5-mini": entry})
@@ -239,7 +290,11 @@ def test_without_litellm_genai_prices_still_answers(tmp_path: Path) -> None:
 @pytest.mark.parametrize("prompt", [1_000, 250_000])
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "gemini", "mistral", "groq"])
 def test_costs_equal_those_of_genai_prices_where_its_rates_stand(book: Book, provider: str, prompt: int) -> None:
-    usages = [Usage(input_tokens=prompt - cached, cache_read_tokens=cached, output_tokens=300) for cached in (0, 400)]
+    # Without the request's fee: ours contains the search of models that always search, which theirs leave out.
+    usages = [
+        Usage(input_tokens=prompt - cached, cache_read_tokens=cached, output_tokens=300, requests=0)
+        for cached in (0, 400)
+    ]
     theirs = [
         genai_prices.Usage(input_tokens=prompt, cache_read_tokens=cached, output_tokens=300) for cached in (0, 400)
     ]

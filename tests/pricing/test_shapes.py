@@ -241,6 +241,28 @@ def test_an_estimate_of_reasoning_cannot_exceed_the_completion_that_contains_it(
     assert leaves(raw, "anthropic") == {"input_tokens": 10, "reasoning_tokens": 20}
 
 
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": 10, "completion_tokens": 1, "prompt_tokens_details": {"web_search_requests": 2}},
+        {"input_tokens": 10, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": 1},
+    ],
+    ids=["chat, where LiteLLM repeats the count", "responses"],
+)
+def test_xais_searches_of_the_web_and_of_x_are_counted_once_each(usage: dict[str, Any]) -> None:
+    tools = {"web_search_calls": 2, "x_search_calls": 3, "code_interpreter_calls": 4}
+
+    found = leaves({**usage, "server_side_tool_usage_details": tools}, "xai")
+
+    assert found == {"input_tokens": 10, "output_tokens": 1, "web_searches": 5}
+
+
+def test_a_usage_that_reports_no_searches_of_xai_has_none() -> None:
+    raw = {"prompt_tokens": 10, "completion_tokens": 1, "server_side_tool_usage_details": {"web_search_calls": 0}}
+
+    assert leaves(raw, "xai") == {"input_tokens": 10, "output_tokens": 1}
+
+
 def test_writes_without_a_life_are_five_minute_writes() -> None:
     raw = {"input_tokens": 1, "cache_creation_input_tokens": 300, "cache_read_input_tokens": 0, "output_tokens": 1}
 

@@ -2,7 +2,8 @@
 
 What is not believed: usage of zero tokens (LiteLLM's placeholder for "none came"), usage that LiteLLM counted itself
 (see `streams`), and costs that LiteLLM computed (`response_cost`, and `usage.cost` unless the provider is one that
-states it).
+states it). Searches are put right on the way: OpenAI's responses tell them by their items alone, and Gemini 2 bills a
+prompt where LiteLLM counts its queries.
 """
 
 from __future__ import annotations
@@ -12,16 +13,20 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from tokenguard.backends.streams import REPORTED, model_field
 from tokenguard.core.ports import Part
-from tokenguard.core.untrusted import field_of
+from tokenguard.core.untrusted import field_of, mapping_of
+from tokenguard.pricing.searches import billed_by_prompt
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["read"]
 
 _STATES_COST: Final = frozenset({"openrouter", "perplexity"})
 _COUNTS: Final = ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens", "total_tokens")
 _PICO: Final = Decimal(1).scaleb(-12)
+_OPENS_PAGES: Final = frozenset({"open_page", "find_in_page", "find"})
+"""What a `web_search_call` can be besides a search; only searches are billed."""
+_DETAILS: Final = ("prompt_tokens_details", "input_tokens_details")
 _ENDINGS: Final = {"max_output_tokens": "length", "content_filter": "content_filter"}
 
 
@@ -63,7 +68,7 @@ def _chunk(chunk: Any) -> Part:
         hidden = _hidden(chunk)
         usage, cost = hidden.get(REPORTED) or (None, None)
     return Part(
-        usage=_usage(usage),
+        usage=_usage(usage, chunk.model),
         text=text,
         model=chunk.model,
         response_id=chunk.id,
@@ -78,7 +83,7 @@ def _completion(reply: Any) -> Part:
     usage = getattr(reply, "usage", None)
     hidden = _hidden(reply)
     return Part(
-        usage=_usage(usage),
+        usage=_usage(usage, reply.model),
         text="".join(_text(choice.message) for choice in reply.choices),
         model=reply.model,
         response_id=reply.id,
@@ -142,7 +147,7 @@ def _response(response: Any, *, usage: Any, whole: bool) -> Part:
     if calls:
         message["tool_calls"] = calls
     return Part(
-        usage=_usage(usage),
+        usage=_searched(_usage(usage, field_of(response, "model")), response, items),
         text=text + "".join(call["function"]["arguments"] for call in calls) if whole else "",
         model=field_of(response, "model"),
         response_id=field_of(response, "id"),
@@ -174,6 +179,29 @@ def _call(item: Any) -> dict[str, Any]:
     return {"id": field_of(item, "call_id"), "type": "function", "function": function}
 
 
+def _searched(usage: dict[str, Any] | None, response: Any, items: Sequence[Any]) -> dict[str, Any] | None:
+    """The usage with the searches that a response tells beside it, where the usage itself tells of none.
+
+    `tool_usage` is the billed count of those who send one; else each search is an item of its own.
+    """
+    if usage is None or _tells_searches(usage):
+        return usage
+    billed = field_of(field_of(field_of(response, "tool_usage"), "web_search"), "num_requests")
+    count = billed if type(billed) is int else sum(map(_is_search, items))
+    return {**usage, "server_tool_use": {"web_search_requests": count}} if count else usage
+
+
+def _tells_searches(usage: Mapping[str, Any]) -> bool:
+    counts = [mapping_of(usage.get(name)).get("web_search_requests") for name in ("server_tool_use", *_DETAILS)]
+    return any(counts) or bool(usage.get("server_side_tool_usage_details"))
+
+
+def _is_search(item: Any) -> bool:
+    if field_of(item, "type") != "web_search_call":
+        return False
+    return field_of(field_of(item, "action"), "type") not in _OPENS_PAGES
+
+
 # ---- embeddings, and what all share --------------------------------------------------------------------------------
 
 
@@ -192,7 +220,7 @@ def _hidden(reply: Any) -> Mapping[str, Any]:
     return getattr(reply, "_hidden_params", None) or {}
 
 
-def _usage(usage: Any) -> dict[str, Any] | None:
+def _usage(usage: Any, model: str | None = None) -> dict[str, Any] | None:
     """The report as a plain mapping; None where there is none, or where every count is LiteLLM's placeholder zero."""
     if usage is None:
         return None
@@ -203,7 +231,17 @@ def _usage(usage: Any) -> dict[str, Any] | None:
     )
     # A cost is no quantity; whether it is believed is decided apart.
     found.pop("cost", None)
+    if model is not None and billed_by_prompt(model):
+        _count_once(found)
     return found if any(found.get(name) for name in _COUNTS) else None
+
+
+def _count_once(usage: dict[str, Any]) -> None:
+    """Several queries of one prompt are one search."""
+    for name in _DETAILS:
+        details = mapping_of(usage.get(name))
+        if details.get("web_search_requests"):
+            usage[name] = {**details, "web_search_requests": 1}
 
 
 def _stated_usd(cost: Any, hidden: Mapping[str, Any]) -> str | None:

@@ -7,15 +7,16 @@ options named here are looked at; all others neither cost anything nor make a se
 from __future__ import annotations
 
 import marshal
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from tokenguard.core.marks import cache_life, dearest_life
 from tokenguard.core.untrusted import list_of, mapping_of
 from tokenguard.errors import BadAmount, UnsupportedOption
 
-__all__ = ["OUTPUT_FLOOR", "KnownTerms", "Terms"]
+__all__ = ["OUTPUT_FLOOR", "HostedTool", "KnownTerms", "Terms"]
 
 OUTPUT_FLOOR: Final = 256
 """Fewer output tokens than this are not worth asking for, unless the caller did."""
@@ -25,6 +26,12 @@ _LONGEST_TIMEOUT_S: Final = 7 * 24 * 60 * 60.0
 _REMEMBERED_MAX: Final = 256
 _OWN_TOOLS: Final = (None, "function", "custom")
 """Types of tools that the caller runs; all others run, and are billed, at the provider."""
+_OWN_KEYS: Final = frozenset(
+    {"custom", "function", "functionDeclarations", "function_declarations", "name", "toolSpec"}
+)
+"""Keys of tools that the caller runs; Gemini's hosted ones have a key of their own and often no type."""
+_DATED: Final = re.compile(r"_\d{8}$")
+_RESPONSES_OUTPUT_FLOOR: Final = 16
 _OUTPUT_NAMES: Final = {
     "chat": ("max_completion_tokens", "max_tokens"),
     "responses": ("max_output_tokens",),
@@ -61,6 +68,17 @@ _WHOLE: Final = frozenset({list, dict, tuple})
 Options: TypeAlias = Mapping[str, Any]
 
 
+class HostedTool(NamedTuple):
+    """A tool that runs at the provider, as a request asks for it."""
+
+    kind: str
+    """Its type, or the key that Gemini knows it by; `web_search_options` for that option."""
+    uses_max: int | None
+    """Above 0; None: it does not say."""
+    search_size: str | None
+    """`search_context_size`; None: it does not say."""
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What the options of one target decide."""
@@ -88,8 +106,9 @@ class Terms:
     """Whether the answer may carry sound or pictures."""
     cache_life: str | None
     """The dearest cache write that marks outside the messages can cause: `1h`, `5m` or None."""
-    hosted: tuple[tuple[str, int | None], ...]
-    """Tools that run at the provider: (type, most uses)."""
+    hosted: tuple[HostedTool, ...]
+    tool_calls_max: int | None
+    """Of all hosted tools together, which OpenAI's responses API keeps. Above 0; None: not said."""
 
 
 class KnownTerms:
@@ -141,13 +160,14 @@ class KnownTerms:
             schemas=self._written(schemas) if (schemas := _schemas(options)) else "",
             output_name=name,
             output_given=given,
-            output_min=_output_min(options),
+            output_min=_output_min(options, given),
             answers=_answers(options),
             tier=_asked_tier(options),
             audio=_wants(options, "audio"),
             image=_wants(options, "image"),
             cache_life=_cache_life(options),
             hosted=tuple(_hosted(options)),
+            tool_calls_max=_positive(options.get("max_tool_calls")) if operation == "responses" else None,
         )
 
 
@@ -228,15 +248,14 @@ def _output_option(operation: str, options: Options) -> tuple[str | None, int | 
         if given is not None:
             if type(given) is not int or given < 1:
                 raise BadAmount(f"{name}={given!r}: give a whole number above zero.", amount=repr(given))
-            return name, given
+            # OpenAI's responses API refuses less than 16, so LiteLLM sends 16 to every provider that it treats alike.
+            return name, max(given, _RESPONSES_OUTPUT_FLOOR) if operation == "responses" else given
     return (names[-1] if names else None), None
 
 
-def _output_min(options: Options) -> int:
-    if options.get("response_format") or options.get("text_format"):
-        given = options.get("max_tokens") or options.get("max_completion_tokens") or options.get("max_output_tokens")
-        if type(given) is int:
-            return given
+def _output_min(options: Options, given: int | None) -> int:
+    if given is not None and (options.get("response_format") or options.get("text_format")):
+        return given
     budget = mapping_of(options.get("thinking")).get("budget_tokens")
     return OUTPUT_FLOOR + (budget if type(budget) is int else 0)
 
@@ -268,10 +287,30 @@ def _cache_life(options: Options) -> str | None:
     return dearest_life([found, *map(cache_life, list_of(options.get("tools")))])
 
 
-def _hosted(options: Options) -> Iterator[tuple[str, int | None]]:
+def _hosted(options: Options) -> Iterator[HostedTool]:
     for tool in map(mapping_of, list_of(options.get("tools"))):
-        if tool.get("type") not in _OWN_TOOLS:
-            uses = tool.get("max_uses") or options.get("max_tool_calls")
-            yield str(tool["type"]), uses if type(uses) is int else None
-    if options.get("web_search_options") is not None:  # `{}` switches the search on: one for each request
-        yield "web_search_options", 1
+        kind = _hosted_kind(tool)
+        if kind is not None:
+            # Anthropic's tools, whose types end in a date, keep `max_uses`; from others LiteLLM drops it unsaid.
+            uses = _positive(tool.get("max_uses")) if _DATED.search(kind) else None
+            yield HostedTool(kind, uses, _size(tool))
+    searching = options.get("web_search_options")
+    if searching is not None:  # `{}` switches the search on.
+        yield HostedTool("web_search_options", None, _size(mapping_of(searching)))
+
+
+def _hosted_kind(tool: Mapping[str, Any]) -> str | None:
+    """What a tool is called at the provider that runs it; None: the caller runs it."""
+    kind = tool.get("type")
+    if kind not in _OWN_TOOLS:
+        return str(kind)
+    return None if _OWN_KEYS & tool.keys() else next((key for key in tool if key != "type"), None)
+
+
+def _size(asked: Mapping[str, Any]) -> str | None:
+    size = asked.get("search_context_size")
+    return size if isinstance(size, str) else None
+
+
+def _positive(value: Any) -> int | None:
+    return value if type(value) is int and value > 0 else None

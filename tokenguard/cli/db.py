@@ -12,15 +12,19 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from tokenguard.config.location import default_database
-from tokenguard.config.settings import load_settings
+from tokenguard.config.location import default_database, spool_folder
+from tokenguard.config.settings import Settings, load_settings
+from tokenguard.core.clock import SystemClock
+from tokenguard.core.ids import RandomIds
 from tokenguard.errors import LedgerError, SetupError, TokenguardError
 from tokenguard.ledger.address import Address
 from tokenguard.ledger.engine import Database
+from tokenguard.ledger.journal import Journaled
 from tokenguard.ledger.prepare import check_version, current_version
 from tokenguard.ledger.prepare import upgrade as upgrade_schema
 from tokenguard.ledger.replay import verify as replay
 from tokenguard.ledger.schema import SCHEMA_VERSION
+from tokenguard.ledger.sql import SqlLedger
 
 __all__ = ["app"]
 
@@ -28,6 +32,7 @@ app = typer.Typer(help="The ledger's database: upgrade it, verify its books.", n
 
 _FINDING: Final = 1
 _USAGE: Final = 2
+_BUSY_TIMEOUT_S = 10.0
 
 DatabaseOption = Annotated[
     str | None,
@@ -84,6 +89,30 @@ def verify(database: DatabaseOption = None, as_json: JsonOption = False) -> None
             raise typer.Exit(_FINDING)
 
 
+@app.command()
+def recover(database: DatabaseOption = None, as_json: JsonOption = False) -> None:
+    """Book what processes that died on this machine had journaled while the ledger was away.
+
+    Every guard does the same when it opens the ledger. Exit code 1 where the books contradict a booking.
+    """
+    with _opened(database, must_exist=True, as_json=as_json) as opened:
+        check_version(opened)
+        folder = spool_folder(_settings().spool, opened.name)
+        ledger = Journaled(SqlLedger(opened, SystemClock(), RandomIds()), folder, watch=False)
+        done = ledger.take_over()
+        if as_json:
+            refused = [one.sentence for one in done.refused]
+            _print_json({"database": opened.name, "folder": str(folder), "booked": done.booked, "refused": refused})
+        else:
+            typer.echo(f"ledger {opened.name}: {done.booked:,} journaled bookings are in the books now ({folder}).")
+            for one in done.refused:
+                typer.echo(f"refused, and kept in {folder}: {one.sentence}")
+        if done.away is not None:
+            raise done.away
+        if done.refused:
+            raise typer.Exit(_FINDING)
+
+
 @contextmanager
 def _opened(database: str | None, *, must_exist: bool, as_json: bool) -> Generator[Database]:
     """The database the user means; our errors become a sentence and an exit code."""
@@ -92,7 +121,7 @@ def _opened(database: str | None, *, must_exist: bool, as_json: bool) -> Generat
         if must_exist and address.path is not None and not address.path.exists():
             typer.echo(f"there is no ledger at {address.name}. Name another one with --database.", err=True)
             raise typer.Exit(_USAGE)
-        opened = Database(address, "normal", 10.0)
+        opened = Database(address, "normal", _BUSY_TIMEOUT_S)
         try:
             yield opened
         finally:
@@ -103,8 +132,11 @@ def _opened(database: str | None, *, must_exist: bool, as_json: bool) -> Generat
 
 
 def _configured() -> str:
-    here = Path.cwd()
-    return load_settings({}, environ=os.environ, directory=here).database or str(default_database(here))
+    return _settings().database or str(default_database(Path.cwd()))
+
+
+def _settings() -> Settings:
+    return load_settings({}, environ=os.environ, directory=Path.cwd())
 
 
 def _tell(error: TokenguardError, *, as_json: bool) -> None:

@@ -63,14 +63,17 @@ class Journaled(Forwarding):
         inner: Where the books are.
         folder: Of this ledger's spools on this machine.
         told: Called with what a replay did, on the thread that did it.
+        watch: Look for what dead processes left, now and on a thread.
     """
 
-    def __init__(self, inner: Ledger, folder: Path, told: Callable[[Replayed], None] = lambda _: None) -> None:
+    def __init__(
+        self, inner: Ledger, folder: Path, told: Callable[[Replayed], None] = lambda _: None, *, watch: bool = True
+    ) -> None:
         super().__init__(inner)
         self._folder = folder
         self._told = told
         self._begin()
-        if any(folder.glob(f"*{SUFFIX}")):
+        if watch and any(folder.glob(f"*{SUFFIX}")):
             self._start_looking()
 
     def _begin(self) -> None:

@@ -170,11 +170,11 @@ def _locked(path: Path, descriptor: int) -> Spool | None:
     return None
 
 
-def _age(path: Path) -> tuple[float, str]:
+def _age(path: Path) -> tuple[int, str]:
     try:
-        return path.stat().st_mtime, path.name
+        return path.stat().st_mtime_ns, path.name
     except OSError:
-        return 0.0, path.name
+        return 0, path.name
 
 
 def _record_of(line: bytes) -> dict[str, Any] | None:

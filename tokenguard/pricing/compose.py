@@ -24,6 +24,8 @@ _TOLERANCE: Final = Fraction(1, 100)
 _SHARED: Final = (Meter.INPUT, Meter.OUTPUT)
 _GOOGLE: Final = frozenset({"gemini", "vertex_ai"})
 _TOKENS: Final = frozenset((*INPUT_METERS, *OUTPUT_METERS))
+_XAI_SEARCH_PICO: Final = 5_000_000_000
+"""docs.x.ai/developers/pricing: web and X searches cost $5 a thousand with every model; no list says so by model."""
 
 Table = dict[int, dict[Meter, int]]
 
@@ -183,6 +185,8 @@ def _fill(rates: dict[Meter, int], quote: Quote, rounding: Rounding) -> dict[Met
         rates.setdefault(Meter.IMAGE_INPUT, plain)
         if quote.provider in _GOOGLE:
             rates.setdefault(Meter.AUDIO_INPUT, plain)
+    if quote.provider == "xai":
+        rates.setdefault(Meter.WEB_SEARCH, _XAI_SEARCH_PICO)
     if Meter.AUDIO_INPUT in rates:
         rates.setdefault(Meter.AUDIO_CACHE_READ, rates[Meter.AUDIO_INPUT])
     if answer is not None:

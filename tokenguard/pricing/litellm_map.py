@@ -19,6 +19,7 @@ from typing import Any, Final, cast
 from tokenguard.core.untrusted import list_of, mapping_of
 from tokenguard.core.usage import Meter
 from tokenguard.pricing.quote import STANDARD, Quote, Rounding, is_claude
+from tokenguard.pricing.searches import always_searches
 
 __all__ = ["LitellmMap", "provider_of"]
 
@@ -114,6 +115,7 @@ class LitellmMap:
         answers = entry.get("mode") not in _WITHOUT_ANSWER
         if not set(tables[STANDARD].get(0, ())) - {Meter.WEB_SEARCH}:
             return None
+        searching = _put_search(tables[STANDARD][0]) if always_searches(self.provider(key), key) else ()
         return Quote(
             source="litellm",
             model=key,
@@ -126,7 +128,7 @@ class LitellmMap:
             answers=answers,
             anthropic_cache=is_claude(key),
             uplifts=_uplifts(entry),
-            notes=(*rounding.notes(), *_notes(entry)),
+            notes=(*rounding.notes(), *searching, *_notes(entry)),
         )
 
     @property
@@ -196,6 +198,14 @@ def _put(rates: dict[Meter, int], meter: Meter, value: object, rounding: Roundin
         return
     rate = rounding.up(meter, Decimal(repr(value)), per=_PER.get(meter, 1))
     rates[meter] = max(rate, rates.get(meter, 0))
+
+
+def _put_search(rates: dict[Meter, int]) -> tuple[str, ...]:
+    """Make the search that every request of a model makes part of its fee, since no reply counts it; with a note."""
+    if Meter.WEB_SEARCH not in rates:
+        return ()
+    rates[Meter.REQUEST] = rates.get(Meter.REQUEST, 0) + rates[Meter.WEB_SEARCH]
+    return ("every request searches the web once, which its fee contains.",)
 
 
 def _uplifts(entry: dict[str, Any]) -> dict[str, Decimal]:

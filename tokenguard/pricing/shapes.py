@@ -177,8 +177,14 @@ def _details(prompt: Mapping[str, Any], answer: Mapping[str, Any], raw: Mapping[
         reasoning=_count(answer, "reasoning_tokens"),
         audio_out=_count(answer, "audio_tokens"),
         image_out=_count(answer, "image_tokens") + _count(answer, "video_tokens"),
-        searches=_count(tools, "web_search_requests") or _count(prompt, "web_search_requests"),
+        searches=_xai_searches(raw) or _count(tools, "web_search_requests") or _count(prompt, "web_search_requests"),
     )
+
+
+def _xai_searches(raw: Mapping[str, Any]) -> int:
+    """Searches of the web and of X, at one price; LiteLLM repeats the web's in the prompt's details, on some paths."""
+    tools = mapping_of(raw.get("server_side_tool_usage_details"))
+    return _count(tools, "web_search_calls") + _count(tools, "x_search_calls")
 
 
 def _hits(raw: Mapping[str, Any]) -> int:
