@@ -53,10 +53,10 @@ def measure(*, tools: bool) -> dict[str, Any]:
     for at in range(1, STEPS + 1):
         messages += step(at, seed, tools=tools)
         begin = time.perf_counter()
-        bound = counter.bound(MODEL, messages)
+        prompt = counter.read(MODEL, messages)
         ours.append(time.perf_counter() - begin)
-        assert bound is not None
-        counter.learn(MODEL, messages, None, None, tokens=bound.tokens)
+        assert prompt.bound is not None
+        counter.learn(prompt, None, tokens=prompt.bound.tokens)
     theirs: list[float] = []
     for _ in range(9):
         begin = time.perf_counter()

@@ -157,6 +157,7 @@ def test_a_model_that_always_searches_is_held_so_without_being_asked_to(desk: De
 
 def test_a_search_model_without_a_fee_is_held_for_one_search(desk: Desk) -> None:
     assert desk.held(FEELESS, web_search_options={}) == WINDOW_AND_ANSWER + PICO_SEARCH
+    assert desk.held(FEELESS) == WINDOW_AND_ANSWER
 
 
 def test_a_dated_tool_is_held_as_often_as_it_may_be_used(desk: Desk) -> None:

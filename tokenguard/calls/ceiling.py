@@ -125,12 +125,7 @@ def _filled(own: InputBound, window: int | None) -> InputBound:
 
 
 def _always_searches(model: str, card: PriceCard | None) -> bool:
-    # Such a model has the search in its request fee, which few others have: most calls end here at the fee.
-    return (
-        card is not None
-        and card.request_fee_pico > 0
-        and (always_searches(card.provider, model) or always_searches(card.provider, card.model))
-    )
+    return card is not None and (always_searches(card.provider, model) or always_searches(card.provider, card.model))
 
 
 def _output_max(model: str, terms: Terms, card: PriceCard | None, left: int | None) -> int:

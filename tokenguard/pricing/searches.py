@@ -50,7 +50,7 @@ def sells_claude(card: PriceCard) -> bool:
 
 def always_searches(provider: str, model: str) -> bool:
     """Whether every request of a model searches once: `gpt-4o-search-preview`, `gpt-5-search-api`."""
-    return provider in _OPENAI_SELLERS and "-search-" in model
+    return "-search-" in model and provider in _OPENAI_SELLERS  # Every call asks, and nearly every name says no.
 
 
 def billed_by_prompt(model: str) -> bool:
