@@ -27,8 +27,16 @@ def lock(tx: Tx, account_ids: Sequence[str]) -> tuple[AccountState, ...]:
     return tuple([state_of(found[account_id]) for account_id in account_ids if account_id in found])
 
 
-def open_balances(tx: Tx, openings: Sequence[Opening]) -> tuple[AccountState, ...]:
+def open_balances(tx: Tx, openings: Sequence[Opening], *, keeps_locks: bool = False) -> tuple[AccountState, ...]:
     """Lock the balances of these accounts, and make those that are missing.
+
+    Where some are missing, the locks on the others are given back first: a transaction that kept them while it inserts
+    a row of a lower id would deadlock with one that inserted that row and locks the others.
+
+    Args:
+        tx: The transaction; it has written nothing yet, unless `keeps_locks`.
+        openings: The accounts, outermost first.
+        keeps_locks: What the transaction read and locked before must stand.
 
     Raises:
         BadAmount: a new cap is larger than the column.
@@ -38,6 +46,8 @@ def open_balances(tx: Tx, openings: Sequence[Opening]) -> tuple[AccountState, ..
     states = lock(tx, ids)
     if len(states) == len(openings):
         return states
+    if states and not keeps_locks:
+        tx.let_go()
     there = {one.account.id for one in states}
     for opening in sorted(openings, key=lambda one: one.account.id):
         if opening.account.id not in there:
