@@ -5,7 +5,7 @@ BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null || echo python3 -m uv)
 WORKERS ?= 2
 
-.PHONY: help demo test check bench bench-peers docs wheel-check fmt
+.PHONY: help demo test chaos check bench bench-peers docs wheel-check fmt
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,11 @@ test: .venv/.synced  ## run every test, README, docs and examples included, and 
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report= $(PYTEST)
 	$(BIN)/python -m coverage json --quiet -o .coverage.json
 	$(BIN)/python scripts/coverage_gate.py .coverage.json
+
+ROUNDS ?= 300
+SEED ?= 0
+chaos: .venv/.synced  ## kill, restart and cut off eight processes at random, ROUNDS=300 times on each database
+	$(BIN)/python -W ignore scripts/chaos.py --rounds $(ROUNDS) --seed $(SEED)
 
 check: .venv/.synced  ## formatting, lint, types (mypy and pyright strict), import contracts
 	$(BIN)/ruff format --check

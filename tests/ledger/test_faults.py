@@ -220,6 +220,23 @@ def test_more_callers_than_connections_hear_which_limit_they_met_and_nothing_is_
     assert isinstance(ledger.reserve(desk.hold(), desk.ask()), Grant)
 
 
+def test_a_connection_that_the_server_ends_in_a_transaction_is_named_and_leaves_no_noise(
+    open_sql: Any, postgres: str, desk: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger, other = open_sql(postgres), open_sql(postgres)
+
+    def ended(tx: Any) -> None:
+        (mine,) = tx.select(sa.select(sa.func.pg_backend_pid()))[0]
+        other._database.transact(lambda theirs: theirs.select(sa.select(sa.func.pg_terminate_backend(mine))))
+        tx.select(sa.select(sa.func.pg_backend_pid()))
+
+    with pytest.raises(LedgerUnavailable, match="is shutting down or starting"):
+        ledger._database.transact(ended)
+
+    assert caplog.records == []
+    assert isinstance(ledger.reserve(desk.hold(), desk.ask()), Grant)
+
+
 def test_a_server_that_takes_no_more_connections_has_that_among_the_reasons(open_sql: Any, postgres: str) -> None:
     engine = open_sql(postgres)._database.engine
     with engine.begin() as connection:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from tokenguard.core.verdict import Grant
 from tokenguard.ledger import reserving
@@ -112,6 +113,62 @@ def test_a_run_that_is_resumed_while_a_call_asks_lets_the_call_through(open_sql:
     assert isinstance(granted, Grant)
     assert entered is None
     assert [one.id for one in ledger.tree("step-1")] == ["step-1"]
+
+
+class Paused(Tx):
+    """A transaction after whose first written row somebody else acts."""
+
+    __slots__ = ("act",)
+
+    def run(self, statement: Any, params: Any) -> int:
+        touched = super().run(statement, params)
+        if self.act is not None:
+            self.act, act = None, self.act
+            act()
+        return touched
+
+
+def test_two_first_calls_of_a_window_open_its_balances_without_a_deadlock(
+    open_sql: Any, postgres: str, desk: Any
+) -> None:
+    first, second, third = open_sql(postgres), open_sql(postgres), open_sql(postgres)
+    scopes = sorted((desk.scope(f"scope:{n}", usd="1.00") for n in "ab"), key=lambda one: desk.hold(one).accounts[0].id)
+    holds = [desk.hold(*scopes) for _ in range(2)]
+    deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    before = _asked(postgres, deadlocks)
+
+    with ThreadPoolExecutor(1) as thread:
+        later: list[Any] = []
+
+        def meanwhile() -> None:
+            # The first transaction has opened the lower balance. Another call opens the higher one, and a third finds
+            # that one there and the lower one missing.
+            third.reserve(desk.hold(scopes[1]), desk.ask())
+            later.append(thread.submit(second.reserve, holds[1], desk.ask()))
+            while not _asked(postgres, waiting):
+                pass
+
+        def paused(tx: Tx) -> Any:
+            slow = Paused(tx._driver, tx.statements, tx.largest)
+            slow.act = meanwhile
+            return reserving.reserve(slow, holds[0], desk.ask(), Windows(), swept=False)
+
+        granted = [first._database.transact(paused), later[0].result()]
+
+    assert all(isinstance(one, Grant) for one in granted)
+    assert [one.live for one in first.states(holds[0].accounts)] == [2, 3]
+    for ledger in (first, second, third):
+        ledger.dispose()  # A session that ends tells the server what it counted.
+    assert _asked(postgres, deadlocks) == before
+
+
+def _asked(server: str, query: str) -> int:
+    engine = sa.create_engine(server.replace("postgresql://", "postgresql+psycopg://", 1))
+    with engine.connect() as connection:
+        answer = int(connection.execute(sa.text(query)).scalar_one())
+    engine.dispose()
+    return answer
 
 
 def test_eight_processes_on_a_file_that_does_not_exist_yet_spend_exactly_the_cap(open_sql: Any, sqlite: str) -> None:

@@ -82,7 +82,8 @@ def top_up(
     """See `core.ports.Ledger.top_up`; the states come in the order of their account ids."""
     check_top_up(unit, amount)
     budgets = [one for one in _stored(tx, scope_key) if one.unit is unit]
-    open_balances(tx, [Opening(one.account_in(windows.at(one.per, one.tz, at)), one.cap) for one in budgets])
+    openings = [Opening(one.account_in(windows.at(one.per, one.tz, at)), one.cap) for one in budgets]
+    open_balances(tx, openings, keeps_locks=True)
     row = schema.balance.c
     ids_found = tx.select(sa.select(row.id).where(row.scope_key == scope_key, row.unit == str(unit)).order_by(row.id))
     states = [one for one in lock(tx, [found[0] for found in ids_found]) if is_open(one.account, at)]

@@ -6,6 +6,7 @@ other processes in SQLite's own busy handler, which knows no order.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import time
@@ -136,9 +137,12 @@ class Database:
         if self.address.is_sqlite:
             return self._once_on_file(work)
         pooled = self.engine.raw_connection()
+        driver: Any = pooled.driver_connection
         try:
-            return self._committed(pooled.driver_connection, work)
+            return self._committed(driver, work)
         finally:
+            if driver.closed:
+                pooled.invalidate()  # Lost on the way; the pool would try to roll it back, and log that it cannot.
             pooled.close()
 
     def _once_on_file(self, work: Callable[[Tx], T]) -> T:
@@ -167,7 +171,9 @@ class Database:
             result = work(Tx(driver, self.statements, self.largest))
             driver.commit()
         except BaseException:
-            driver.rollback()
+            # A connection that is lost rolls back by itself, and what lost it is the error to tell.
+            with contextlib.suppress(self._driver_error):
+                driver.rollback()
             raise
         return result
 

@@ -21,6 +21,7 @@ from tokenguard.core.books import Booking, Closure, Entry, GuardEvent, Hold, Nod
 from tokenguard.core.budget import Unit
 from tokenguard.core.clock import Clock
 from tokenguard.core.ids import Ids
+from tokenguard.core.posting import charged, corrected, holding, resolved
 from tokenguard.core.verdict import AccountState, Ask, Grant, Short, judge
 from tokenguard.errors import LedgerConflict
 from tokenguard.ledger.accounts import BudgetState, check_top_up, spoken
@@ -144,9 +145,9 @@ class MemoryLedger:
             verdict = judge(ask, states, enforce=hold.enforce)
             if isinstance(verdict, Short):
                 return verdict
+            posting = holding(verdict.amounts)
             for balance in balances:
-                balance.held += verdict.amounts.of(balance.account.unit)
-                balance.live += 1
+                balance.move(posting)
             self._open[hold.id] = _Open(hold, verdict, balances, ask.input_tokens)
             if self._next_expiry is None or hold.lease_until < self._next_expiry:
                 self._next_expiry = hold.lease_until
@@ -194,8 +195,9 @@ class MemoryLedger:
                     f"attempt {hold.id} is held: settle it instead of charging it.", attempt_id=hold.id
                 )
             balances = self._caps.path(hold.accounts, hold.scope_keys, hold.at)
+            posting = charged(booking.amounts)
             for balance in balances:
-                balance.settled += booking.amounts.of(balance.account.unit)
+                balance.move(posting)
             self._totals.add(hold.facts, booking, booking.amounts.tokens)
             self._remember(hold.id, _Resolved(hold, booking, balances, booking.amounts.tokens))
             return Settled(tuple(one.state() for one in balances))
@@ -218,12 +220,9 @@ class MemoryLedger:
 
     def _release(self, held: _Open, booking: Booking) -> None:
         """Take the hold off its balances and settle what it came to."""
-        was, now = held.grant.amounts, booking.amounts
+        posting = resolved(held.grant.amounts, booking.amounts)
         for balance in held.balances:
-            unit = balance.account.unit
-            balance.held -= was.of(unit)
-            balance.settled += now.of(unit)
-            balance.live -= 1
+            balance.move(posting)
         self._totals.add(held.hold.facts, booking, held.input_bound)
 
     def _settle_again(self, hold_id: str, booking: Booking) -> Settled:
@@ -233,9 +232,9 @@ class MemoryLedger:
             raise never_held(hold_id)
         if known.expired:
             before, facts, bound = known.booking, known.hold.facts, known.input_bound
+            posting = corrected(before.amounts, booking.amounts)
             for balance in known.balances:
-                unit = balance.account.unit
-                balance.settled += booking.amounts.of(unit) - before.amounts.of(unit)
+                balance.move(posting)
             self._totals.add(facts, before, bound, sign=-1)
             self._totals.add(facts, booking, bound, at=before.at)
             known.booking, known.expired, known.late = booking, False, True

@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 
 from tokenguard.core.account import Account, Scope, account_id
 from tokenguard.core.budget import Unit
+from tokenguard.core.posting import Posting
 from tokenguard.core.verdict import AccountState
 from tokenguard.ledger.accounts import (
     BudgetState,
@@ -38,6 +39,13 @@ class Balance:
         self.account = account
         self.cap = cap
         self.settled = self.held = self.live = 0
+
+    def move(self, posting: Posting) -> None:
+        """Change it as `core.posting.moved` does, in place."""
+        held, settled = posting.on(self.account.unit)
+        self.held += held
+        self.settled += settled
+        self.live += posting.live
 
     def state(self) -> AccountState:
         """It as a value."""

@@ -17,7 +17,6 @@ __all__ = [
     "Numbers",
     "assumed",
     "check_dimensions",
-    "difference",
     "never_held",
     "numbers_of",
     "other_numbers",
@@ -82,16 +81,6 @@ def numbers_of(booking: Booking) -> Numbers:
         str(booking.quality),
         (amounts.usd_pico, amounts.tokens, amounts.calls, amounts.steps),
         tuple((str(one.meter), one.quantity, one.rate_pico, one.amount_pico) for one in booking.lines),
-    )
-
-
-def difference(after: Amounts, before: Amounts) -> tuple[int, int, int, int]:
-    """`after` − `before` by unit: usd in pico-dollars, tokens, calls, steps; may be negative."""
-    return (
-        after.usd_pico - before.usd_pico,
-        after.tokens - before.tokens,
-        after.calls - before.calls,
-        after.steps - before.steps,
     )
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
 
-from tokenguard.core.account import Amounts
 from tokenguard.core.budget import Unit
+from tokenguard.core.posting import Posting, moved
 from tokenguard.core.verdict import AccountState
 from tokenguard.errors import BadAmount, LedgerInvariant
 from tokenguard.ledger import schema
@@ -17,8 +16,6 @@ from tokenguard.ledger.rows import balance_row, by_unit, state_of
 from tokenguard.ledger.statements import Tx
 
 __all__ = ["check_size", "lock", "move", "open_balances", "write_event", "write_transfer"]
-
-_NOTHING: Final = Amounts()
 
 
 def lock(tx: Tx, account_ids: Sequence[str]) -> tuple[AccountState, ...]:
@@ -30,8 +27,16 @@ def lock(tx: Tx, account_ids: Sequence[str]) -> tuple[AccountState, ...]:
     return tuple([state_of(found[account_id]) for account_id in account_ids if account_id in found])
 
 
-def open_balances(tx: Tx, openings: Sequence[Opening]) -> tuple[AccountState, ...]:
+def open_balances(tx: Tx, openings: Sequence[Opening], *, keeps_locks: bool = False) -> tuple[AccountState, ...]:
     """Lock the balances of these accounts, and make those that are missing.
+
+    Where some are missing, the locks on the others are given back first: a transaction that kept them while it inserts
+    a row of a lower id would deadlock with one that inserted that row and locks the others.
+
+    Args:
+        tx: The transaction; it has written nothing yet, unless `keeps_locks`.
+        openings: The accounts, outermost first.
+        keeps_locks: What the transaction read and locked before must stand.
 
     Raises:
         BadAmount: a new cap is larger than the column.
@@ -41,6 +46,8 @@ def open_balances(tx: Tx, openings: Sequence[Opening]) -> tuple[AccountState, ..
     states = lock(tx, ids)
     if len(states) == len(openings):
         return states
+    if states and not keeps_locks:
+        tx.let_go()
     there = {one.account.id for one in states}
     for opening in sorted(openings, key=lambda one: one.account.id):
         if opening.account.id not in there:
@@ -70,22 +77,14 @@ def check_size(tx: Tx, unit: Unit, amount: int) -> None:
 
 
 def move(
-    tx: Tx,
-    states: Sequence[AccountState],
-    *,
-    held: Amounts | Sequence[int] = _NOTHING,
-    settled: Amounts | Sequence[int] = _NOTHING,
-    live: int,
-    within_caps: bool = False,
+    tx: Tx, states: Sequence[AccountState], posting: Posting, *, within_caps: bool = False
 ) -> tuple[AccountState, ...]:
     """Change the locked balances; the states after it.
 
     Args:
         tx: The transaction that locked them.
         states: What was locked.
-        held: Change of what is held, by unit; may be negative.
-        settled: Change of what is settled, by unit; may be negative.
-        live: Change of the number of open holds.
+        posting: What changes on each.
         within_caps: Insist that no cap is passed, although `judge` said so: the condition is in the UPDATE itself.
 
     Raises:
@@ -93,13 +92,12 @@ def move(
     """
     if not states:
         return ()
-    h, s = _four(held), _four(settled)
-    after = tuple([_moved(one, h, s, live) for one in states])
+    after = tuple([moved(one, posting) for one in states])
     for one in after:
         check_size(tx, one.account.unit, one.settled)
         check_size(tx, one.account.unit, one.held)
     ids = {f"id_{place}": one.account.id for place, one in enumerate(states)}
-    params = {**ids, **by_unit("h", h), **by_unit("s", s), "live": live}
+    params = {**ids, **by_unit("h", posting.held), **by_unit("s", posting.settled), "live": posting.live}
     touched = tx.run(tx.statements.move(len(states), within_caps=within_caps), params)
     if touched != len(states):
         raise LedgerInvariant(
@@ -110,36 +108,19 @@ def move(
     return after
 
 
-def _four(amounts: Amounts | Sequence[int]) -> Sequence[int]:
-    return (amounts.usd_pico, amounts.tokens, amounts.calls, amounts.steps) if isinstance(amounts, Amounts) else amounts
-
-
-_PLACE: Final = {Unit.USD: 0, Unit.TOKENS: 1, Unit.CALLS: 2, Unit.STEPS: 3}
-
-
-def _moved(state: AccountState, held: Sequence[int], settled: Sequence[int], live: int) -> AccountState:
-    place = _PLACE[state.account.unit]
-    return AccountState(
-        state.account, state.cap, state.settled + settled[place], state.held + held[place], state.live + live
-    )
-
-
 def write_transfer(
     tx: Tx,
     hold_id: str,
     states: Sequence[AccountState],
+    posting: Posting,
     *,
     held_at: datetime,
     phase: int,
     kind: str,
     at: datetime,
-    held: Amounts | Sequence[int] = _NOTHING,
-    settled: Amounts | Sequence[int] = _NOTHING,
-    live: int = 0,
 ) -> None:
     """Append the fact behind a `move`; a second one of the same phase is refused by the key."""
-    h, s = _four(held), _four(settled)
-    legs = [[one.account.id, h[_PLACE[one.account.unit]], s[_PLACE[one.account.unit]], live] for one in states]
+    legs = [[one.account.id, *posting.on(one.account.unit), posting.live] for one in states]
     row = {"hold_id": hold_id, "held_at": held_at, "phase": phase, "kind": kind, "at": at, "legs": legs}
     tx.run(tx.statements.insert(schema.transfer), row)
 

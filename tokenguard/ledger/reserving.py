@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from tokenguard.core.account import Account
 from tokenguard.core.books import Closure, Entry, Hold
 from tokenguard.core.budget import Unit
+from tokenguard.core.posting import charged, holding
 from tokenguard.core.verdict import AccountState, Ask, Grant, Short, judge
 from tokenguard.errors import LedgerInvariant
 from tokenguard.ledger import schema
@@ -25,7 +26,7 @@ __all__ = ["ONE_STEP", "STEP", "LeaseOver", "enter", "leave", "path_of", "reserv
 
 
 ONE_STEP: Final = Ask(calls=0, steps=1)
-STEP: Final = ONE_STEP.amounts(0)
+STEP: Final = charged(ONE_STEP.amounts(0))
 
 
 class LeaseOver(Exception):  # noqa: N818  # a signal between two transactions, not an error
@@ -56,9 +57,10 @@ def reserve(tx: Tx, hold: Hold, ask: Ask, windows: Windows, *, swept: bool) -> G
     verdict = judge(ask, states, enforce=hold.enforce)
     if isinstance(verdict, Short):
         return verdict
-    move(tx, states, held=verdict.amounts, live=1, within_caps=hold.enforce)
+    posting = holding(verdict.amounts)
+    move(tx, states, posting, within_caps=hold.enforce)
     tx.run(tx.statements.insert(schema.hold), hold_row(hold, ask, verdict))
-    write_transfer(tx, hold.id, states, held_at=hold.at, phase=1, kind="hold", at=hold.at, held=verdict.amounts, live=1)
+    write_transfer(tx, hold.id, states, posting, held_at=hold.at, phase=1, kind="hold", at=hold.at)
     return verdict
 
 
@@ -77,8 +79,8 @@ def enter(tx: Tx, entry: Entry, windows: Windows) -> Short | Closure | None:
         verdict = judge(ONE_STEP, states)
         if isinstance(verdict, Short) and entry.enforce:
             return verdict
-        move(tx, states, settled=STEP, live=0)
-        write_transfer(tx, entry.id, states, held_at=entry.at, phase=2, kind="post", at=entry.at, settled=STEP)
+        move(tx, states, STEP)
+        write_transfer(tx, entry.id, states, STEP, held_at=entry.at, phase=2, kind="post", at=entry.at)
     tx.run(tx.statements.insert(schema.node), node_row(entry))
     return None
 

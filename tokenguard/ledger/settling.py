@@ -9,14 +9,14 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from tokenguard.core.account import Amounts
 from tokenguard.core.books import Booking, CallFacts, Hold, Settled, Status
+from tokenguard.core.posting import charged, corrected, resolved
 from tokenguard.core.verdict import AccountState
 from tokenguard.errors import LedgerConflict, LedgerInvariant
 from tokenguard.ledger import schema
 from tokenguard.ledger.accounts import Windows
 from tokenguard.ledger.event_rows import BookedEvent, event_of, facts_of, kept_json, kept_of
-from tokenguard.ledger.outcomes import assumed, difference, never_held, numbers_of, other_numbers, tokens_of
+from tokenguard.ledger.outcomes import assumed, never_held, numbers_of, other_numbers, tokens_of
 from tokenguard.ledger.postings import lock, move, open_balances, write_event, write_transfer
 from tokenguard.ledger.reserving import path_of
 from tokenguard.ledger.rows import Granted, granted_of
@@ -47,8 +47,9 @@ def charge(tx: Tx, hold: Hold, booking: Booking, windows: Windows) -> Settled:
             raise LedgerConflict(f"attempt {hold.id} is held: settle it instead of charging it.", attempt_id=hold.id)
         return _settle_again(tx, hold.id, booking)
     states = open_balances(tx, path_of(tx, hold.accounts, hold.scope_keys, hold.at, windows))
-    after = move(tx, states, settled=booking.amounts, live=0)
-    write_transfer(tx, hold.id, states, held_at=hold.at, phase=2, kind="post", at=booking.at, settled=booking.amounts)
+    posting = charged(booking.amounts)
+    after = move(tx, states, posting)
+    write_transfer(tx, hold.id, states, posting, held_at=hold.at, phase=2, kind="post", at=booking.at)
     write_event(tx, _first_event(hold.id, hold.at, hold.facts, booking, booking.amounts.tokens))
     return Settled(after)
 
@@ -111,20 +112,9 @@ def _resolve(tx: Tx, hold: _Taken, booking: Booking, kind: str) -> tuple[Account
     states = lock(tx, hold.granted.account_ids)
     if len(states) != len(hold.granted.before):
         raise LedgerInvariant(f"hold {hold.id} names balances that do not exist. Please report this.", hold_id=hold.id)
-    released = difference(Amounts(), hold.granted.amounts)
-    after = move(tx, states, held=released, settled=booking.amounts, live=-1)
-    write_transfer(
-        tx,
-        hold.id,
-        states,
-        held_at=hold.held_at,
-        phase=2,
-        kind=kind,
-        at=booking.at,
-        held=released,
-        settled=booking.amounts,
-        live=-1,
-    )
+    posting = resolved(hold.granted.amounts, booking.amounts)
+    after = move(tx, states, posting)
+    write_transfer(tx, hold.id, states, posting, held_at=hold.held_at, phase=2, kind=kind, at=booking.at)
     write_event(tx, _first_event(hold.id, hold.held_at, hold.facts, booking, hold.granted.input_bound))
     return after
 
@@ -150,9 +140,9 @@ def _correct(tx: Tx, hold_id: str, account_ids: Sequence[str], booking: Booking)
     """
     before = _last_event(tx, hold_id)
     states = lock(tx, account_ids)
-    change = difference(booking.amounts, before.booking.amounts)
-    after = move(tx, states, settled=change, live=0)
-    write_transfer(tx, hold_id, states, held_at=before.held_at, phase=3, kind="adjust", at=booking.at, settled=change)
+    posting = corrected(before.booking.amounts, booking.amounts)
+    after = move(tx, states, posting)
+    write_transfer(tx, hold_id, states, posting, held_at=before.held_at, phase=3, kind="adjust", at=booking.at)
     write_event(tx, replace(before, revision=2, booked_at=booking.at), taken_back=True)
     used = tokens_of(booking, before.input_tokens)
     true = replace(booking, at=before.booking.at)

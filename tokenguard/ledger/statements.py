@@ -139,6 +139,11 @@ class Tx:
         """Compile and run a statement that is not worth keeping; how many rows it touched."""
         return self.run(Statement(clause, self.statements.dialect), {})
 
+    def let_go(self) -> None:
+        """Begin anew, without locks, where nothing was written yet. SQLite's only writer has nobody to wait for."""
+        if self.statements.dialect.name == "postgresql":
+            self._driver.rollback()
+
 
 class Statements:
     """Every statement of the inner loop, compiled when first needed. Shared by threads: a race compiles twice."""
