@@ -59,8 +59,8 @@ def test_an_empty_ledger_replays(sql_ledger: Any) -> None:
         ("UPDATE tg_spend_event SET usd_pico = usd_pico + 1 WHERE revision = 3", "spend_event"),
         ("DELETE FROM tg_spend_line WHERE position = 1", "spend_event"),
         ("UPDATE tg_spend_line SET amount_pico = amount_pico + 1 WHERE position = 1", "spend_line"),
-        ("UPDATE tg_rollup_delta SET usd_pico = usd_pico - 1 WHERE revision = 2", "rollup_delta"),
-        ("DELETE FROM tg_rollup_delta WHERE revision = 1", "rollup_delta"),
+        ("UPDATE tg_rollup_delta SET usd_pico = usd_pico - 1 WHERE revision = 2", "rollup"),
+        ("DELETE FROM tg_rollup_delta WHERE revision = 1", "rollup"),
     ],
 )
 def test_a_changed_row_is_found(busy_ledger: Any, statement: str, table: str) -> None:

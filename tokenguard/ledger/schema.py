@@ -1,7 +1,8 @@
 """The ledger's tables. `migrations/versions` builds them, a test compares the two, docs/adr/0009 says why they are so.
 
-Facts (`transfer`, `spend_event`, `spend_line`, `rollup_delta`, `guard_event`) are only ever inserted; `balance` is a
-cache of `transfer` that `verify` replays; `hold` has open holds only.
+Facts (`transfer`, `spend_event`, `spend_line`, `guard_event`) are only ever inserted; `balance` is a cache of
+`transfer` that `verify` replays; `hold` has open holds only; `rollup_delta` is written with each event and compacted
+into `rollup`.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ __all__ = [
     "hold",
     "metadata",
     "node",
+    "rollup",
     "rollup_delta",
     "spend_event",
     "spend_line",
     "transfer",
 ]
 
-SCHEMA_VERSION: Final = "0001"
+SCHEMA_VERSION: Final = "0002"
 """The newest revision in `migrations/versions`. Revisions are numbered, so that older and newer can be told apart."""
 
 VERSION_TABLE: Final = "tg_schema_version"
@@ -242,6 +244,29 @@ rollup_delta: Final = sa.Table(
     _count("calls"),
     sqlite_with_rowid=False,
 )
+
+rollup: Final = sa.Table(
+    "tg_rollup",
+    metadata,
+    sa.Column("day", sa.String(10), primary_key=True),
+    sa.Column("scope", sa.Text(), primary_key=True),
+    sa.Column("agent", sa.Text(), primary_key=True),
+    sa.Column("model", sa.Text(), primary_key=True),
+    sa.Column("provider", sa.Text(), primary_key=True),
+    sa.Column("operation", sa.Text(), primary_key=True),
+    sa.Column("quality", sa.String(16), primary_key=True),
+    sa.Column("mode", sa.String(16), primary_key=True),
+    # What events came to that are no longer there. Apart, so that the rest still equals the events that are.
+    sa.Column("pruned", sa.Boolean(), primary_key=True),
+    _pico("usd_pico"),
+    _count("input_tokens"),
+    _count("output_tokens"),
+    _count("calls"),
+    # SQLite turns a sum that overflows into a rounded REAL, unless something looks.
+    sa.CheckConstraint("typeof(usd_pico) = 'integer'", name="tg_rollup_whole").ddl_if(dialect="sqlite"),
+    sqlite_with_rowid=False,
+)
+"""The deltas of whole days, added up: one row for each day and combination of dimensions."""
 
 closure: Final = sa.Table(
     "tg_closure",

@@ -118,6 +118,11 @@ class Tx:
         self.largest = largest
         """The largest amount a column holds; None: more than anybody has."""
 
+    @property
+    def on_server(self) -> bool:
+        """Whether others may write meanwhile: true on PostgreSQL, never on SQLite."""
+        return self.statements.dialect.name == "postgresql"
+
     def rows(self, statement: Statement, params: Params) -> list[Any]:
         """Run and read."""
         return statement.read(self._driver.execute(statement.sql, statement.parameters(params)).fetchall())
