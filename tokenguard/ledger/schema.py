@@ -19,6 +19,7 @@ __all__ = [
     "VERSION_TABLE",
     "balance",
     "budget",
+    "closing",
     "closure",
     "guard_event",
     "hold",
@@ -31,7 +32,7 @@ __all__ = [
     "transfer",
 ]
 
-SCHEMA_VERSION: Final = "0002"
+SCHEMA_VERSION: Final = "0003"
 """The newest revision in `migrations/versions`. Revisions are numbered, so that older and newer can be told apart."""
 
 VERSION_TABLE: Final = "tg_schema_version"
@@ -41,6 +42,8 @@ _Id = sa.String(64)
 
 # SQLite: tables that every call writes are stored in their primary key (WITHOUT ROWID), one b-tree instead of two. Ids
 # sort by time, so rows are appended either way.
+# PostgreSQL: transfers, events and lines are partitioned by the month of their hold (months.py); their primary keys
+# there end with `held_at`, because a partitioned table has no other unique keys.
 metadata: Final = sa.MetaData()
 
 
@@ -121,6 +124,18 @@ balance: Final = sa.Table(
     _count("live"),
     sa.Index("tg_balance_scope", "scope_key"),
 )
+
+closing: Final = sa.Table(
+    "tg_closing",
+    metadata,
+    _ref("account_id", key=True),
+    _pico("held"),
+    _pico("settled"),
+    _count("live"),
+    _count("transfers"),
+    _instant("before"),
+)
+"""What the pruned transfers of a balance added up to: where its replay starts."""
 
 hold: Final = sa.Table(
     "tg_hold",
@@ -218,6 +233,7 @@ spend_line: Final = sa.Table(
     _ref("event_id", key=True),
     sa.Column("revision", sa.SmallInteger(), primary_key=True, autoincrement=False),
     sa.Column("position", sa.SmallInteger(), primary_key=True, autoincrement=False),
+    _instant("held_at"),
     _text("meter", length=32),
     _count("quantity"),
     _pico("rate_pico"),

@@ -70,6 +70,7 @@ class SqlLedger:
 
     def enter(self, entry: Entry) -> Short | Closure | None:
         """See `core.ports.Ledger.enter`."""
+        self._upkeep.look_at_month(entry.at)
         return self._database.transact(lambda tx: reserving.enter(tx, entry, self._windows))
 
     def leave(self, node_id: str, *, outcome: str, at: datetime) -> None:
@@ -80,6 +81,7 @@ class SqlLedger:
 
     def reserve(self, hold: Hold, ask: Ask) -> Grant | Short | Closure:
         """See `core.ports.Ledger.reserve`."""
+        self._upkeep.look_at_month(hold.at)
         transact, windows = self._database.transact, self._windows
         try:
             return transact(lambda tx: reserving.reserve(tx, hold, ask, windows, swept=False))
@@ -104,6 +106,7 @@ class SqlLedger:
 
     def charge(self, hold: Hold, booking: Booking) -> Settled:
         """See `core.ports.Ledger.charge`."""
+        self._upkeep.look_at_month(hold.at)
         return self._database.transact(lambda tx: settling.charge(tx, hold, booking, self._windows))
 
     def sweep(self, now: datetime) -> int:

@@ -1,13 +1,15 @@
-"""What a process does for the books beside its calls: compact deltas, some at a time, never inside a reservation."""
+"""What a process does for the books beside its calls, in transactions of their own: compact deltas, make months."""
 
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import datetime
 from itertools import count
 from typing import Final
 
 from tokenguard.errors import LedgerUnavailable
 from tokenguard.ledger.engine import Database
+from tokenguard.ledger.months import make_months
 from tokenguard.ledger.rollups import backlog, compact_batch
 
 __all__ = ["MANY", "SETTLEMENTS", "Upkeep"]
@@ -28,6 +30,16 @@ class Upkeep:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._settlements = count(1)
+        self._months_seen: set[tuple[int, int]] = set()
+
+    def look_at_month(self, at: datetime) -> None:
+        """Make the months of a server that are missing, once per process and month. Else DEFAULT takes their rows."""
+        month = (at.year, at.month)
+        if month in self._months_seen:
+            return
+        self._months_seen.add(month)
+        with suppress(LedgerUnavailable):
+            make_months(self._database, at=at, ahead=1, wait=False)
 
     def after_settlement(self) -> None:
         """Compact some deltas after every thousandth settlement, in a transaction of its own."""
