@@ -7,8 +7,8 @@ from tokenguard.ledger.schema import VERSION_TABLE, metadata
 
 
 def include_name(name: str | None, kind: str, _parents: object) -> bool:
-    """Only our tables: a host application may keep its own in the same database."""
-    return kind != "table" or (name or "").startswith("tg_")
+    """Only our tables: a host application may keep its own in the same database, and partitions are in no schema."""
+    return kind != "table" or (name or "") in metadata.tables
 
 
 def run(connection: Connection) -> None:

@@ -162,6 +162,21 @@ def postgres(postgres_server: str) -> str:
 
 
 @pytest.fixture
+def new_postgres(postgres_server: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a database without any tables, thrown away at the end."""
+    name = f"new_{abs(hash(request.node.nodeid)):x}"
+    engine = sa.create_engine(
+        postgres_server.replace("postgresql://", "postgresql+psycopg://", 1), isolation_level="AUTOCOMMIT"
+    )
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    yield postgres_server.replace("/postgres?", f"/{name}?", 1)
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()
+
+
+@pytest.fixture
 def sqlite(tmp_path: Path) -> str:
     return str(tmp_path / "ledger.db")
 
@@ -198,3 +213,22 @@ def ledger(request: pytest.FixtureRequest) -> Any:
 def sql_ledger(request: pytest.FixtureRequest) -> Any:
     """Each SQL ledger in turn."""
     return request.getfixturevalue("open_sql")(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def busy_ledger(sql_ledger: Any, desk: Any) -> Any:
+    """A ledger in which everything has happened once."""
+    path = (desk.scope("scope:acme", usd="9.00", per="day"), desk.scope("run:1", usd="5.00", tokens=100_000, calls=50))
+    posted, void, lost, late, kept, held = holds = [desk.hold(*path, lease_s=60) for _ in range(6)]
+    for hold in holds:
+        sql_ledger.reserve(hold, desk.ask(cents=2))
+    sql_ledger.settle(posted.id, desk.booking(cents=1))
+    sql_ledger.settle(void.id, desk.void())
+    sql_ledger.keep(kept.id, desk.unknown())
+    sql_ledger.renew([held.id], desk.noon + timedelta(days=1))
+    sql_ledger.sweep(desk.noon + timedelta(hours=1))
+    sql_ledger.settle(late.id, desk.booking(cents=1, at=desk.noon + timedelta(hours=2)))
+    sql_ledger.charge(desk.hold(*path), desk.booking(cents=3, status=Status.CHARGED))
+    sql_ledger.enter(desk.entry("step", accounts=desk.hold(desk.scope("run:1", steps=5)).accounts))
+    assert lost.id
+    return sql_ledger

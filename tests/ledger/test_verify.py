@@ -9,27 +9,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tokenguard.core.books import Status
-
-
-@pytest.fixture
-def busy_ledger(sql_ledger: Any, desk: Any) -> Any:
-    """A ledger in which everything has happened once."""
-    path = (desk.scope("scope:acme", usd="9.00", per="day"), desk.scope("run:1", usd="5.00", tokens=100_000, calls=50))
-    posted, void, lost, late, kept, held = holds = [desk.hold(*path, lease_s=60) for _ in range(6)]
-    for hold in holds:
-        sql_ledger.reserve(hold, desk.ask(cents=2))
-    sql_ledger.settle(posted.id, desk.booking(cents=1))
-    sql_ledger.settle(void.id, desk.void())
-    sql_ledger.keep(kept.id, desk.unknown())
-    sql_ledger.renew([held.id], desk.noon + timedelta(days=1))
-    sql_ledger.sweep(desk.noon + timedelta(hours=1))
-    sql_ledger.settle(late.id, desk.booking(cents=1, at=desk.noon + timedelta(hours=2)))
-    sql_ledger.charge(desk.hold(*path), desk.booking(cents=3, status=Status.CHARGED))
-    sql_ledger.enter(desk.entry("step", accounts=desk.hold(desk.scope("run:1", steps=5)).accounts))
-    assert lost.id
-    return sql_ledger
-
 
 def tamper(ledger: Any, statement: str) -> None:
     with ledger._database.engine.begin() as connection:
@@ -59,8 +38,8 @@ def test_an_empty_ledger_replays(sql_ledger: Any) -> None:
         ("UPDATE tg_spend_event SET usd_pico = usd_pico + 1 WHERE revision = 3", "spend_event"),
         ("DELETE FROM tg_spend_line WHERE position = 1", "spend_event"),
         ("UPDATE tg_spend_line SET amount_pico = amount_pico + 1 WHERE position = 1", "spend_line"),
-        ("UPDATE tg_rollup_delta SET usd_pico = usd_pico - 1 WHERE revision = 2", "rollup_delta"),
-        ("DELETE FROM tg_rollup_delta WHERE revision = 1", "rollup_delta"),
+        ("UPDATE tg_rollup_delta SET usd_pico = usd_pico - 1 WHERE revision = 2", "rollup"),
+        ("DELETE FROM tg_rollup_delta WHERE revision = 1", "rollup"),
     ],
 )
 def test_a_changed_row_is_found(busy_ledger: Any, statement: str, table: str) -> None:

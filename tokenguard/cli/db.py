@@ -1,4 +1,4 @@
-"""`tokenguard db`: bring a ledger to this version's schema, see which one it has, and replay its books."""
+"""`tokenguard db`: bring a ledger to this version's schema, see which one it has, replay its books, keep them quick."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from tokenguard.cli.progress import progress
 from tokenguard.config.location import default_database, spool_folder
 from tokenguard.config.settings import Settings, load_settings
 from tokenguard.core.clock import SystemClock
@@ -23,6 +24,7 @@ from tokenguard.ledger.journal import Journaled
 from tokenguard.ledger.prepare import check_version, current_version
 from tokenguard.ledger.prepare import upgrade as upgrade_schema
 from tokenguard.ledger.replay import verify as replay
+from tokenguard.ledger.rollups import compact as compact_deltas
 from tokenguard.ledger.schema import SCHEMA_VERSION
 from tokenguard.ledger.sql import SqlLedger
 
@@ -111,6 +113,19 @@ def recover(database: DatabaseOption = None, as_json: JsonOption = False) -> Non
             raise done.away
         if done.refused:
             raise typer.Exit(_FINDING)
+
+
+@app.command()
+def compact(database: DatabaseOption = None, as_json: JsonOption = False) -> None:
+    """Add settlements up by day, so that reports stay quick. Guards do it as they go; safe beside them at any time."""
+    with _opened(database, must_exist=True, as_json=as_json) as opened:
+        check_version(opened)
+        with progress("compacted {:,} deltas", quiet=as_json) as so_far:
+            compacted = compact_deltas(opened, on_progress=so_far)
+        if as_json:
+            _print_json({"database": opened.name, "compacted": compacted})
+        else:
+            typer.echo(f"ledger {opened.name}: {compacted:,} deltas compacted.")
 
 
 @contextmanager

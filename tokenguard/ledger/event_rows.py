@@ -179,19 +179,20 @@ def _usage_json(usage: Usage) -> Row:
     return {meter: quantity for meter, quantity in zip(METERS, usage.quantities(), strict=True) if quantity}
 
 
-def line_rows(event_id: str, revision: int, lines: Sequence[Line]) -> list[Row]:
+def line_rows(event: BookedEvent) -> list[Row]:
     """The priced meters of an event."""
     return [
         {
-            "event_id": event_id,
-            "revision": revision,
+            "event_id": event.id,
+            "revision": event.revision,
             "position": position,
+            "held_at": event.held_at,
             "meter": str(line.meter),
             "quantity": line.quantity,
             "rate_pico": line.rate_pico,
             "amount_pico": line.amount_pico,
         }
-        for position, line in enumerate(lines)
+        for position, line in enumerate(event.booking.lines)
     ]
 
 

@@ -34,8 +34,9 @@ _SQLITE: Final = {
 }
 
 _UNDEFINED_TABLE: Final = "42P01"
-_PASSING_STATES: Final = frozenset({"40001", "40P01", "23505", "55P03"})
-"""Serialization failure, deadlock, a row that somebody else inserted first, lock not available."""
+_PASSING_STATES: Final = frozenset({"40001", "40P01", "23505", "55P03", "23514"})
+"""Serialization failure, deadlock, a row that somebody else inserted first, lock not available, and a row for the
+DEFAULT partition whose month was made meanwhile (our tables on a server have no other checks)."""
 
 _POSTGRES: Final = {
     "08": "cannot be reached. Check that the server runs and that the address is right",
@@ -61,6 +62,8 @@ _NOT_CONNECTED: Final = (
 )
 
 _INTEGER_OVERFLOW: Final = "integer overflow"
+# The one check in our tables: a rollup whose sum SQLite would have rounded.
+_NOT_WHOLE: Final = "SQLITE_CONSTRAINT_CHECK"
 
 
 def may_pass(error: BaseException) -> bool:
@@ -114,7 +117,7 @@ def sentence_for(error: BaseException, database: str) -> str:
         return f"ledger {database} {_NO_ROOM_TO_CONNECT}."
     if state is not None and state[:2] in _POSTGRES:
         return f"ledger {database} {_POSTGRES[state[:2]]}."
-    if _INTEGER_OVERFLOW in str(error):
+    if _INTEGER_OVERFLOW in str(error) or getattr(error, "sqlite_errorname", None) == _NOT_WHOLE:
         return f"ledger {database}: a sum is above what SQLite can add up ($9,223,372). Move the ledger to PostgreSQL."
     if type(error).__name__ == "OperationalError" and state is None and code is None:
         return f"ledger {database} {_NOT_CONNECTED}."

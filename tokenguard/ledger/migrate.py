@@ -15,11 +15,11 @@ from tokenguard.ledger.schema import VERSION_TABLE
 __all__ = ["head", "migrate", "scripts"]
 
 
-def migrate(connection: sa.Connection) -> None:
-    """Run every pending script in the connection's open transaction."""
+def migrate(connection: sa.Connection, *, to: str = "head") -> None:
+    """Run every pending script up to a revision in the connection's open transaction."""
     config = _config()
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, to)
 
 
 def head() -> str | None:

@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from tokenguard.errors import SchemaMismatch
 from tokenguard.ledger.engine import Database
 from tokenguard.ledger.faults import behind, may_pass, unavailable
+from tokenguard.ledger.months import AHEAD, make_months
 from tokenguard.ledger.schema import SCHEMA_VERSION, VERSION_TABLE
 
 __all__ = ["check_version", "current_version", "prepare", "upgrade"]
@@ -55,6 +56,8 @@ def check_version(database: Database) -> None:
 def upgrade(database: Database) -> tuple[str | None, str]:
     """Bring a database to this code's schema, under an exclusive lock; the versions before and after.
 
+    A server also gets the partitions of the months ahead, whether its schema changes or not.
+
     Raises:
         SchemaMismatch: it is newer than this code.
         LedgerUnavailable: it cannot be opened or written.
@@ -74,9 +77,10 @@ def upgrade(database: Database) -> tuple[str | None, str]:
                     from tokenguard.ledger.migrate import migrate  # noqa: PLC0415  # Alembic, only where there is work
 
                     migrate(connection)
-                return found, SCHEMA_VERSION
     except SQLAlchemyError as error:
         raise unavailable(error, database.name) from error
+    make_months(database, ahead=AHEAD, wait=True)
+    return found, SCHEMA_VERSION
 
 
 _ADVISORY_KEY: Final = 0x746F6B656E67

@@ -1,4 +1,4 @@
-"""Reading the books: run trees, spend by dimension, budgets with their balances, the events of a run."""
+"""Reading the books: run trees, budgets with their balances, the events of a run. Spend is in spending.py."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tokenguard.core.account import Account, account_id
-from tokenguard.core.books import Kind, NodeSpend, SpendRow
-from tokenguard.core.money import Money
+from tokenguard.core.books import Kind, NodeSpend
 from tokenguard.core.usage import Quality
 from tokenguard.core.verdict import AccountState
 from tokenguard.ledger import schema
@@ -18,29 +17,14 @@ from tokenguard.ledger.accounts import BudgetState, StoredBudget, Windows
 from tokenguard.ledger.closing import standing
 from tokenguard.ledger.columns import Pico
 from tokenguard.ledger.event_rows import BookedEvent, event_of
-from tokenguard.ledger.outcomes import check_dimensions
 from tokenguard.ledger.rows import budget_of, state_of
 from tokenguard.ledger.statements import BALANCE_COLUMNS, BUDGET_COLUMNS, in_batches
 from tokenguard.ledger.trees import Node, NodeTotal, depth_first, whole_tree
 
-__all__ = ["SECRET", "budgets", "events_of", "lineage", "runs", "secret", "spend", "states", "tree"]
+__all__ = ["SECRET", "budgets", "events_of", "lineage", "runs", "secret", "states", "tree"]
 
 SECRET = "run_token_key"  # noqa: S105  # the name of a row, not what is in it
 """The name of the signing key in `tg_meta`."""
-
-_COLUMNS = {
-    "agent": "agent",
-    "model": "model",
-    "provider": "provider",
-    "scope": "scope",
-    "run": "run_id",
-    "root": "root_id",
-    "operation": "operation",
-    "status": "status",
-    "quality": "quality",
-    "mode": "mode",
-    "prompt": "prompt_id",
-}
 
 
 def states(connection: sa.Connection, accounts: Sequence[Account]) -> tuple[AccountState, ...]:
@@ -164,68 +148,6 @@ def _held(connection: sa.Connection, roots: Sequence[str]) -> dict[str, int]:
     row = schema.hold.c
     clause = sa.select(row.node_id, _sum(row.usd_pico)).group_by(row.node_id)
     return {node_id: held for node_id, held in in_batches(connection, clause, row.root_id, roots) if node_id}
-
-
-# ---- spend ---------------------------------------------------------------------------------------------------------
-
-
-def spend(
-    connection: sa.Connection, by: Sequence[str], since: datetime | None, until: datetime | None
-) -> tuple[SpendRow, ...]:
-    """See `core.ports.Ledger.spend`. Sums over events, so that any instants may bound it."""
-    check_dimensions(by)
-    row = schema.spend_event.c
-    day: sa.ColumnElement[str] = sa.literal_column(_DAY[connection.dialect.name])
-    groups = [_dimension(name, day) for name in by]
-    usd = row.usd_pico
-    clause = sa.select(
-        *groups,
-        _sum(usd),
-        _sum(sa.case((row.quality == Quality.ESTIMATED, usd), else_=0)),
-        _sum(sa.case((row.quality == Quality.ASSUMED, usd), else_=0)),
-        _sum(row.calls),
-        _sum(row.input_tokens),
-        _sum(row.output_tokens),
-    )
-    if since is not None:
-        clause = clause.where(row.at >= since)
-    if until is not None:
-        clause = clause.where(row.at < until)
-    # Without dimensions a sum over nothing would still be a row.
-    clause = clause.group_by(*groups) if groups else clause.having(sa.func.count() > 0)
-    width = len(groups)
-    rows = [_spend_row(tuple(found[:width]), found[width:]) for found in connection.execute(clause)]
-    return tuple(sorted(rows, key=lambda one: (-one.usd.pico, one.by)))
-
-
-_DAY = {
-    # Floor division also before 1970, and integers stay integers.
-    "sqlite": "strftime('%Y-%m-%d', at / 1000000, 'unixepoch')",
-    "postgresql": "to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
-}
-
-
-def _dimension(name: str, day: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    """One dimension as a column; empty where the call has none."""
-    row = schema.spend_event.c
-    if name == "day":
-        return day
-    if name.startswith("label:"):
-        return sa.func.coalesce(row.labels[name.removeprefix("label:")].as_string(), "")
-    return sa.func.coalesce(row[_COLUMNS[name]], "")
-
-
-def _spend_row(by: tuple[str, ...], sums: Sequence[int]) -> SpendRow:
-    usd, estimated, assumed, calls, input_tokens, output_tokens = sums
-    return SpendRow(
-        by,
-        Money.from_pico(usd),
-        Money.from_pico(estimated),
-        Money.from_pico(assumed),
-        calls,
-        input_tokens,
-        output_tokens,
-    )
 
 
 # ---- events --------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from tokenguard.core.budget import Unit
 from tokenguard.ledger import schema
+from tokenguard.ledger.rollups import AMOUNTS, DIMENSIONS
 
 __all__ = ["Finding", "Verification", "verify"]
 
@@ -169,26 +170,27 @@ def _check_lines(connection: sa.Connection, findings: list[Finding]) -> int:
     return count
 
 
-_ROLLED = ("scope", "agent", "model", "provider", "operation", "quality", "mode")
-
-
 def _check_rollups(connection: sa.Connection, findings: list[Finding]) -> int:
-    """Per day and dimensions, rollups add up to events."""
-    rollup, event = schema.rollup_delta.c, schema.spend_event.c
-    names = ("usd_pico", "input_tokens", "output_tokens", "calls")
+    """Per day and dimensions, rollups and the deltas that are not compacted yet add up to events."""
+    event = schema.spend_event.c
+    columns = ("day", *DIMENSIONS, *AMOUNTS)
     booked: dict[tuple[Any, ...], list[int]] = {}
     count = 0
-    for one in connection.execute(sa.select(rollup.day, *(rollup[name] for name in (*_ROLLED, *names)))):
-        count += 1
-        _add(booked, tuple(one[:8]), one[8:])
+    for table in (schema.rollup, schema.rollup_delta):
+        clause: sa.Select[Any] = sa.select(*(table.c[name] for name in columns))
+        if table is schema.rollup:
+            clause = clause.where(schema.rollup.c.pruned.is_(sa.false()))
+        for one in connection.execute(clause):
+            count += 1
+            _add(booked, tuple(one[:8]), one[8:])
     replayed: dict[tuple[Any, ...], list[int]] = {}
-    for one in connection.execute(sa.select(event.at, *(event[name] for name in (*_ROLLED, *names)))):
+    for one in connection.execute(sa.select(event.at, *(event[name] for name in (*DIMENSIONS, *AMOUNTS)))):
         _add(replayed, (one[0].date().isoformat(), *(value or "" for value in one[1:8])), one[8:])
     for key in sorted(booked.keys() | replayed.keys()):
         was, now = booked.get(key, [0, 0, 0, 0]), replayed.get(key, [0, 0, 0, 0])
         findings.extend(
-            Finding("rollup_delta", "/".join(key), name, one, other)
-            for name, one, other in zip(names, was, now, strict=True)
+            Finding("rollup", "/".join(key), name, one, other)
+            for name, one, other in zip(AMOUNTS, was, now, strict=True)
             if one != other
         )
     return count

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import sqlalchemy as sa
@@ -28,6 +28,8 @@ __all__ = ["ONE_STEP", "STEP", "LeaseOver", "enter", "leave", "path_of", "reserv
 ONE_STEP: Final = Ask(calls=0, steps=1)
 STEP: Final = charged(ONE_STEP.amounts(0))
 
+_DAY: Final = timedelta(days=1)
+
 
 class LeaseOver(Exception):  # noqa: N818  # a signal between two transactions, not an error
     """Holds on this database outlived their leases; sweep them first, in a transaction of their own.
@@ -42,7 +44,8 @@ def reserve(tx: Tx, hold: Hold, ask: Ask, windows: Windows, *, swept: bool) -> G
     Raises:
         LeaseOver: a lease has ended and `swept` is False.
     """
-    params = {"id": hold.id, "now": hold.at, **_numbered("run", hold.run_ids), **_numbered("key", hold.scope_keys)}
+    around = {"now": hold.at, "day_before": hold.at - _DAY, "day_after": hold.at + _DAY}
+    params = {"id": hold.id, **around, **_numbered("run", hold.run_ids), **_numbered("key", hold.scope_keys)}
     rows = tx.rows(tx.statements.preflight(len(hold.run_ids), len(hold.scope_keys)), params)
     known, over, shut = rows[0][:3]
     if known:

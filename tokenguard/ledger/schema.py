@@ -1,7 +1,8 @@
 """The ledger's tables. `migrations/versions` builds them, a test compares the two, docs/adr/0009 says why they are so.
 
-Facts (`transfer`, `spend_event`, `spend_line`, `rollup_delta`, `guard_event`) are only ever inserted; `balance` is a
-cache of `transfer` that `verify` replays; `hold` has open holds only.
+Facts (`transfer`, `spend_event`, `spend_line`, `guard_event`) are only ever inserted; `balance` is a cache of
+`transfer` that `verify` replays; `hold` has open holds only; `rollup_delta` is written with each event and compacted
+into `rollup`.
 """
 
 from __future__ import annotations
@@ -18,18 +19,20 @@ __all__ = [
     "VERSION_TABLE",
     "balance",
     "budget",
+    "closing",
     "closure",
     "guard_event",
     "hold",
     "metadata",
     "node",
+    "rollup",
     "rollup_delta",
     "spend_event",
     "spend_line",
     "transfer",
 ]
 
-SCHEMA_VERSION: Final = "0001"
+SCHEMA_VERSION: Final = "0003"
 """The newest revision in `migrations/versions`. Revisions are numbered, so that older and newer can be told apart."""
 
 VERSION_TABLE: Final = "tg_schema_version"
@@ -39,6 +42,8 @@ _Id = sa.String(64)
 
 # SQLite: tables that every call writes are stored in their primary key (WITHOUT ROWID), one b-tree instead of two. Ids
 # sort by time, so rows are appended either way.
+# PostgreSQL: transfers, events and lines are partitioned by the month of their hold (months.py); their primary keys
+# there end with `held_at`, because a partitioned table has no other unique keys.
 metadata: Final = sa.MetaData()
 
 
@@ -119,6 +124,18 @@ balance: Final = sa.Table(
     _count("live"),
     sa.Index("tg_balance_scope", "scope_key"),
 )
+
+closing: Final = sa.Table(
+    "tg_closing",
+    metadata,
+    _ref("account_id", key=True),
+    _pico("held"),
+    _pico("settled"),
+    _count("live"),
+    _count("transfers"),
+    _instant("before"),
+)
+"""What the pruned transfers of a balance added up to: where its replay starts."""
 
 hold: Final = sa.Table(
     "tg_hold",
@@ -216,6 +233,7 @@ spend_line: Final = sa.Table(
     _ref("event_id", key=True),
     sa.Column("revision", sa.SmallInteger(), primary_key=True, autoincrement=False),
     sa.Column("position", sa.SmallInteger(), primary_key=True, autoincrement=False),
+    _instant("held_at"),
     _text("meter", length=32),
     _count("quantity"),
     _pico("rate_pico"),
@@ -242,6 +260,29 @@ rollup_delta: Final = sa.Table(
     _count("calls"),
     sqlite_with_rowid=False,
 )
+
+rollup: Final = sa.Table(
+    "tg_rollup",
+    metadata,
+    sa.Column("day", sa.String(10), primary_key=True),
+    sa.Column("scope", sa.Text(), primary_key=True),
+    sa.Column("agent", sa.Text(), primary_key=True),
+    sa.Column("model", sa.Text(), primary_key=True),
+    sa.Column("provider", sa.Text(), primary_key=True),
+    sa.Column("operation", sa.Text(), primary_key=True),
+    sa.Column("quality", sa.String(16), primary_key=True),
+    sa.Column("mode", sa.String(16), primary_key=True),
+    # What events came to that are no longer there. Apart, so that the rest still equals the events that are.
+    sa.Column("pruned", sa.Boolean(), primary_key=True),
+    _pico("usd_pico"),
+    _count("input_tokens"),
+    _count("output_tokens"),
+    _count("calls"),
+    # SQLite turns a sum that overflows into a rounded REAL, unless something looks.
+    sa.CheckConstraint("typeof(usd_pico) = 'integer'", name="tg_rollup_whole").ddl_if(dialect="sqlite"),
+    sqlite_with_rowid=False,
+)
+"""The deltas of whole days, added up: one row for each day and combination of dimensions."""
 
 closure: Final = sa.Table(
     "tg_closure",

@@ -12,7 +12,7 @@ from tokenguard.core.budget import Unit
 from tokenguard.core.clock import Clock
 from tokenguard.core.ids import Ids
 from tokenguard.core.verdict import AccountState, Ask, Grant, Short
-from tokenguard.ledger import capping, closing, queries, reserving, schema, settling
+from tokenguard.ledger import capping, closing, queries, reserving, schema, settling, spending
 from tokenguard.ledger.accounts import BudgetState, Windows
 from tokenguard.ledger.address import Address
 from tokenguard.ledger.engine import Database, Durability
@@ -20,6 +20,7 @@ from tokenguard.ledger.event_rows import BookedEvent
 from tokenguard.ledger.prepare import prepare
 from tokenguard.ledger.replay import Verification, verify
 from tokenguard.ledger.reserving import LeaseOver
+from tokenguard.ledger.upkeep import Upkeep
 
 __all__ = ["SqlLedger"]
 
@@ -35,6 +36,7 @@ class SqlLedger:
         self._clock = clock
         self._ids = ids
         self._windows = Windows()
+        self._upkeep = Upkeep(database)
 
     @classmethod
     def open(
@@ -68,6 +70,7 @@ class SqlLedger:
 
     def enter(self, entry: Entry) -> Short | Closure | None:
         """See `core.ports.Ledger.enter`."""
+        self._upkeep.look_at_month(entry.at)
         return self._database.transact(lambda tx: reserving.enter(tx, entry, self._windows))
 
     def leave(self, node_id: str, *, outcome: str, at: datetime) -> None:
@@ -78,6 +81,7 @@ class SqlLedger:
 
     def reserve(self, hold: Hold, ask: Ask) -> Grant | Short | Closure:
         """See `core.ports.Ledger.reserve`."""
+        self._upkeep.look_at_month(hold.at)
         transact, windows = self._database.transact, self._windows
         try:
             return transact(lambda tx: reserving.reserve(tx, hold, ask, windows, swept=False))
@@ -87,7 +91,9 @@ class SqlLedger:
 
     def settle(self, hold_id: str, booking: Booking) -> Settled:
         """See `core.ports.Ledger.settle`."""
-        return self._database.transact(lambda tx: settling.settle(tx, hold_id, booking))
+        settled = self._database.transact(lambda tx: settling.settle(tx, hold_id, booking))
+        self._upkeep.after_settlement()
+        return settled
 
     def keep(self, hold_id: str, booking: Booking) -> None:
         """See `core.ports.Ledger.keep`."""
@@ -100,6 +106,7 @@ class SqlLedger:
 
     def charge(self, hold: Hold, booking: Booking) -> Settled:
         """See `core.ports.Ledger.charge`."""
+        self._upkeep.look_at_month(hold.at)
         return self._database.transact(lambda tx: settling.charge(tx, hold, booking, self._windows))
 
     def sweep(self, now: datetime) -> int:
@@ -185,7 +192,9 @@ class SqlLedger:
         self, by: Sequence[str], *, since: datetime | None = None, until: datetime | None = None
     ) -> tuple[SpendRow, ...]:
         """See `core.ports.Ledger.spend`."""
-        return self._database.read(lambda connection: queries.spend(connection, by, since, until))
+        if spending.is_rolled(by):
+            self._upkeep.before_report()
+        return self._database.read(lambda connection: spending.spend(connection, by, since, until))
 
     def events_of(self, run_id: str) -> tuple[BookedEvent, ...]:
         """Every booked attempt in the tree below a run, corrections included, oldest first."""

@@ -118,6 +118,11 @@ class Tx:
         self.largest = largest
         """The largest amount a column holds; None: more than anybody has."""
 
+    @property
+    def on_server(self) -> bool:
+        """Whether others may write meanwhile: true on PostgreSQL, never on SQLite."""
+        return self.statements.dialect.name == "postgresql"
+
     def rows(self, statement: Statement, params: Params) -> list[Any]:
         """Run and read."""
         return statement.read(self._driver.execute(statement.sql, statement.parameters(params)).fetchall())
@@ -177,6 +182,11 @@ class Statements:
 
     def _preflight(self, runs: int, scopes: int) -> Statement:
         known = sa.exists().where(schema.transfer.c.hold_id == sa.bindparam("id"))
+        if self.dialect.name == "postgresql":
+            # A reservation is repeated with its own instant, or not at all: one or two months are looked through
+            # instead of all.
+            began, ends = (sa.bindparam(name, type_=Instant()) for name in ("day_before", "day_after"))
+            known = known.where(schema.transfer.c.held_at.between(began, ends))
         over = sa.exists().where(schema.hold.c.lease_until <= sa.bindparam("now", type_=Instant()))
         flags = sa.select(known.label("known"), over.label("over"), _closed(runs).label("shut")).subquery("flags")
         columns = (*flags.c, *BUDGET_COLUMNS)
