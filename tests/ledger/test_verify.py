@@ -22,7 +22,7 @@ def busy_ledger(sql_ledger: Any, desk: Any) -> Any:
     sql_ledger.settle(posted.id, desk.booking(cents=1))
     sql_ledger.settle(void.id, desk.void())
     sql_ledger.keep(kept.id, desk.unknown())
-    sql_ledger.renew([held.id], desk.noon + timedelta(days=1))
+    sql_ledger.renew("owner", [held.id], 86_400.0)
     sql_ledger.sweep(desk.noon + timedelta(hours=1))
     sql_ledger.settle(late.id, desk.booking(cents=1, at=desk.noon + timedelta(hours=2)))
     sql_ledger.charge(desk.hold(*path), desk.booking(cents=3, status=Status.CHARGED))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from secrets import token_hex
 
@@ -11,6 +11,7 @@ from tokenguard.core.books import Booking, Closure, Entry, GuardEvent, Hold, Nod
 from tokenguard.core.budget import Unit
 from tokenguard.core.clock import Clock
 from tokenguard.core.ids import Ids
+from tokenguard.core.tree import Crowded
 from tokenguard.core.verdict import AccountState, Ask, Grant, Short
 from tokenguard.ledger import capping, closing, queries, reserving, schema, settling
 from tokenguard.ledger.accounts import BudgetState, Windows
@@ -20,6 +21,7 @@ from tokenguard.ledger.event_rows import BookedEvent
 from tokenguard.ledger.prepare import prepare
 from tokenguard.ledger.replay import Verification, verify
 from tokenguard.ledger.reserving import LeaseOver
+from tokenguard.ledger.steady import steady_clock
 
 __all__ = ["SqlLedger"]
 
@@ -38,7 +40,14 @@ class SqlLedger:
 
     @classmethod
     def open(
-        cls, database: str, clock: Clock, ids: Ids, durability: Durability = "normal", *, busy_timeout_s: float = 10.0
+        cls,
+        database: str,
+        clock: Clock,
+        ids: Ids,
+        durability: Durability = "normal",
+        *,
+        busy_timeout_s: float = 10.0,
+        now: Callable[[], datetime] | None = None,
     ) -> SqlLedger:
         """Open the books.
 
@@ -50,15 +59,18 @@ class SqlLedger:
             ids: Names tombstones and acts.
             durability: SQLite's `synchronous`: `normal` survives the death of the process, `full` a power cut too.
             busy_timeout_s: How long to wait for other processes' locks on a SQLite file; > 0.
+            now: The clock that leases are measured by, for tests; None: the database's own, which no caller can set.
 
         Raises:
             LedgerUnavailable: the file cannot be opened or written, the server not reached.
             SchemaMismatch: the database is newer than this code, or a server's older.
             SettingsError: `database` is neither a path nor a URL we know.
         """
-        opened = Database(Address.of(database), durability, busy_timeout_s)
+        opened = Database(Address.of(database), durability, busy_timeout_s, now=now)
         try:
             prepare(opened)
+            if opened.now is None and opened.address.is_sqlite:
+                opened.now = steady_clock(opened)
         except BaseException:
             opened.dispose(forked=False)
             raise
@@ -66,7 +78,7 @@ class SqlLedger:
 
     # ---- nodes -----------------------------------------------------------------------------------------------------
 
-    def enter(self, entry: Entry) -> Short | Closure | None:
+    def enter(self, entry: Entry) -> Short | Closure | Crowded | None:
         """See `core.ports.Ledger.enter`."""
         return self._database.transact(lambda tx: reserving.enter(tx, entry, self._windows))
 
@@ -82,7 +94,7 @@ class SqlLedger:
         try:
             return transact(lambda tx: reserving.reserve(tx, hold, ask, windows, swept=False))
         except LeaseOver:
-            self.sweep(hold.at)
+            self.sweep()
         return transact(lambda tx: reserving.reserve(tx, hold, ask, windows, swept=True))
 
     def settle(self, hold_id: str, booking: Booking) -> Settled:
@@ -93,16 +105,15 @@ class SqlLedger:
         """See `core.ports.Ledger.keep`."""
         self._database.transact(lambda tx: settling.keep(tx, hold_id, booking))
 
-    def renew(self, hold_ids: Sequence[str], lease_until: datetime) -> None:
+    def renew(self, owner: str, hold_ids: Sequence[str], lease_s: float) -> None:
         """See `core.ports.Ledger.renew`."""
-        if hold_ids:
-            self._database.transact(lambda tx: settling.renew(tx, hold_ids, lease_until))
+        self._database.transact(lambda tx: settling.renew(tx, owner, hold_ids, lease_s))
 
     def charge(self, hold: Hold, booking: Booking) -> Settled:
         """See `core.ports.Ledger.charge`."""
         return self._database.transact(lambda tx: settling.charge(tx, hold, booking, self._windows))
 
-    def sweep(self, now: datetime) -> int:
+    def sweep(self, now: datetime | None = None) -> int:
         """See `core.ports.Ledger.sweep`."""
         swept = 0
         while batch := self._database.transact(lambda tx: settling.sweep(tx, now)):
