@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from secrets import token_hex
+from typing import Final
 
 from tokenguard.core.account import Account, Scope
 from tokenguard.core.books import Booking, Closure, Entry, GuardEvent, Hold, NodeSpend, Settled, SpendRow
 from tokenguard.core.budget import Unit
-from tokenguard.core.clock import Clock
+from tokenguard.core.clock import Clock, SystemClock
 from tokenguard.core.ids import Ids
 from tokenguard.core.tree import Crowded
-from tokenguard.core.verdict import AccountState, Ask, Grant, Short
-from tokenguard.ledger import capping, closing, queries, reserving, schema, settling
+from tokenguard.core.verdict import AccountState, Ask, Grant, Reason, Short
+from tokenguard.ledger import capping, closing, orphans, queries, reserving, schema, settling
 from tokenguard.ledger.accounts import BudgetState, Windows
 from tokenguard.ledger.address import Address
 from tokenguard.ledger.engine import Database, Durability
@@ -24,6 +25,8 @@ from tokenguard.ledger.reserving import LeaseOver
 from tokenguard.ledger.steady import steady_clock
 
 __all__ = ["SqlLedger"]
+
+_LOOK_EVERY_S: Final = 1.0
 
 
 class SqlLedger:
@@ -37,6 +40,7 @@ class SqlLedger:
         self._clock = clock
         self._ids = ids
         self._windows = Windows()
+        self._looked_s = -_LOOK_EVERY_S
 
     @classmethod
     def open(
@@ -80,7 +84,10 @@ class SqlLedger:
 
     def enter(self, entry: Entry) -> Short | Closure | Crowded | None:
         """See `core.ports.Ledger.enter`."""
-        return self._database.transact(lambda tx: reserving.enter(tx, entry, self._windows))
+        verdict = self._database.transact(lambda tx: reserving.enter(tx, entry, self._windows))
+        if isinstance(verdict, Crowded) and verdict.kind == "children" and entry.enforce and self._reclaimed():
+            return self._database.transact(lambda tx: reserving.enter(tx, entry, self._windows))
+        return verdict
 
     def leave(self, node_id: str, *, outcome: str, at: datetime) -> None:
         """See `core.ports.Ledger.leave`."""
@@ -92,10 +99,13 @@ class SqlLedger:
         """See `core.ports.Ledger.reserve`."""
         transact, windows = self._database.transact, self._windows
         try:
-            return transact(lambda tx: reserving.reserve(tx, hold, ask, windows, swept=False))
+            verdict = transact(lambda tx: reserving.reserve(tx, hold, ask, windows, swept=False))
         except LeaseOver:
-            self.sweep()
-        return transact(lambda tx: reserving.reserve(tx, hold, ask, windows, swept=True))
+            self._sweep(None)
+            verdict = transact(lambda tx: reserving.reserve(tx, hold, ask, windows, swept=True))
+        if isinstance(verdict, Short) and verdict.reason is Reason.BUSY and self._reclaimed():
+            verdict = transact(lambda tx: reserving.reserve(tx, hold, ask, windows, swept=True))
+        return verdict
 
     def settle(self, hold_id: str, booking: Booking) -> Settled:
         """See `core.ports.Ledger.settle`."""
@@ -115,6 +125,30 @@ class SqlLedger:
 
     def sweep(self, now: datetime | None = None) -> int:
         """See `core.ports.Ledger.sweep`."""
+        self._bury()
+        return self._sweep(now)
+
+    def _reclaimed(self) -> bool:
+        """Before somebody is told that others have the room: whether they are dead, and it was theirs no more.
+
+        Looked for once a second at most, because who waits for room asks many times a second.
+        """
+        now_s = SystemClock().monotonic()
+        if now_s - self._looked_s < _LOOK_EVERY_S:
+            return False
+        self._looked_s = now_s
+        if not self._bury():
+            return False
+        self._sweep(None)
+        return True
+
+    def _bury(self) -> bool:
+        dead = self._database.read(orphans.dead_owners)
+        if dead:
+            self._database.transact(lambda tx: orphans.bury(tx, dead))
+        return bool(dead)
+
+    def _sweep(self, now: datetime | None) -> int:
         swept = 0
         while batch := self._database.transact(lambda tx: settling.sweep(tx, now)):
             swept += batch
