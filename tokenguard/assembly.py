@@ -44,7 +44,7 @@ def assemble(guard: object, given: Mapping[str, Any], *, hub: Hub, ids: Ids, por
     """Build a guard's parts from what it was given, the environment and the project file."""
     from tokenguard.backends.options import REFUSED  # noqa: PLC0415
     from tokenguard.backends.retry import TenacityRetry  # noqa: PLC0415
-    from tokenguard.config.location import owner_id  # noqa: PLC0415
+    from tokenguard.config.owners import owner_id  # noqa: PLC0415
     from tokenguard.config.settings import load_settings  # noqa: PLC0415
     from tokenguard.counting.counter import Counter  # noqa: PLC0415
     from tokenguard.pricing.policy import Prices  # noqa: PLC0415

@@ -18,6 +18,7 @@ import tokenguard as tg
 from tokenguard.backends.scripted import ScriptedStream
 from tokenguard.calls.holders import Holders
 from tokenguard.calls.iterate import AsyncStream, Stream
+from tokenguard.core.leases import BEAT_S
 from tokenguard.core.ports import Failure, Request
 from tokenguard.testing import FakeClock, ScriptedBackend, ScriptedReply
 
@@ -353,9 +354,12 @@ def test_the_hold_of_a_long_stream_is_renewed_while_it_is_read() -> None:
         reader = threading.Thread(target=list, args=(chunks,))
         reader.start()
         going.wait(20)
-        guard._late.get().watch._look([chunks], renew=True)
+        parts = guard._late.get()
         clock.advance(100)
-        swept = guard._late.get().ledger.sweep(clock.now())
+        parts.watch._renewed_s -= BEAT_S
+        parts.watch._looked()
+        clock.advance(100)
+        swept = parts.ledger.sweep()
         released.set()
         reader.join(20)
 

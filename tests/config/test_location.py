@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tokenguard.config import location
-from tokenguard.config.location import default_database, owner_id
+from tokenguard.config.location import default_database
 
 
 def test_the_ledger_is_beside_the_nearest_pyproject(tmp_path: Path) -> None:
@@ -54,22 +50,3 @@ def test_every_platform_has_a_state_folder_of_its_own(
         monkeypatch.setenv(name, value.format(home=tmp_path))
 
     assert default_database(tmp_path) == tmp_path / folder / "tokenguard.db"
-
-
-def test_this_process_is_called_the_same_as_long_as_it_lives_and_others_are_not() -> None:
-    program = "from tokenguard.config.location import owner_id; print(owner_id())"
-
-    mine = owner_id(), owner_id()
-    other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
-
-    assert mine[0] == mine[1] != other
-    assert str(os.getpid()) in mine[0].split("/")
-
-
-def test_where_the_kernel_does_not_say_the_host_stands_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unknown(*_: Any, **__: Any) -> str:
-        raise FileNotFoundError("/proc")
-
-    monkeypatch.setattr(location.Path, "read_text", unknown)  # as on macOS and Windows
-
-    assert owner_id() == f"{os.uname().nodename}//{os.getpid()}/0"

@@ -27,19 +27,10 @@ from tokenguard.ledger.journal import Journaled
 from tokenguard.ledger.memory import MemoryLedger
 from tokenguard.ledger.prepare import upgrade
 from tokenguard.ledger.sql import SqlLedger
+from tokenguard.testing import FakeClock
 
 CENT = 10**10
 NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)
-
-
-class FixedClock:
-    """Stands still."""
-
-    def now(self) -> datetime:
-        return NOON
-
-    def monotonic(self) -> float:
-        return 0.0
 
 
 class CountingIds:
@@ -182,12 +173,18 @@ def sqlite(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def open_sql() -> Iterator[Callable[..., SqlLedger]]:
+def clock() -> FakeClock:
+    """The clock that the ledgers of a test measure leases by."""
+    return FakeClock(NOON)
+
+
+@pytest.fixture
+def open_sql(clock: FakeClock) -> Iterator[Callable[..., SqlLedger]]:
     """Opens SQL ledgers and closes them at the end."""
     opened: list[SqlLedger] = []
 
     def open_one(database: str, **options: Any) -> SqlLedger:
-        opened.append(SqlLedger.open(database, FixedClock(), CountingIds(), **options))
+        opened.append(SqlLedger.open(database, clock, CountingIds(), **{"now": clock.now, **options}))
         return opened[-1]
 
     yield open_one
@@ -196,10 +193,10 @@ def open_sql() -> Iterator[Callable[..., SqlLedger]]:
 
 
 @pytest.fixture(params=["memory", "sqlite", "journaled", "postgres"])
-def ledger(request: pytest.FixtureRequest) -> Any:
+def ledger(request: pytest.FixtureRequest, clock: FakeClock) -> Any:
     """Each kind of ledger in turn: they keep the same promises."""
     if request.param == "memory":
-        return MemoryLedger(FixedClock(), CountingIds())
+        return MemoryLedger(clock, CountingIds())
     if request.param == "journaled":
         inner = request.getfixturevalue("open_sql")(request.getfixturevalue("sqlite"))
         journaled: Any = Journaled(inner, request.getfixturevalue("tmp_path") / "spools")

@@ -18,7 +18,7 @@ from tokenguard.testing import FakeClock
 
 @pytest.fixture
 def books() -> MemoryLedger:
-    return MemoryLedger(clock=None, ids=None)  # type: ignore[arg-type]  # neither is asked here
+    return MemoryLedger(FakeClock(), ids=None)  # type: ignore[arg-type]  # nobody asks for ids here
 
 
 def spend(ledger: MemoryLedger, desk: Any, scope: Any, calls: int) -> None:

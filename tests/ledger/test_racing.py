@@ -101,7 +101,7 @@ def test_a_run_that_is_resumed_while_a_call_asks_lets_the_call_through(open_sql:
         ledger.close_run(desk.closure())
 
         def interrupted(tx: Tx) -> Any:
-            slow = Interrupted(tx._driver, tx.statements, tx.largest)
+            slow = Interrupted(tx._driver, tx.statements, tx.largest, tx.began)
             slow.act = lambda: person.reopen("run-1", by="ada", why="fixed", at=desk.noon)
             return work(slow)
 

@@ -45,11 +45,13 @@ class CountingIds:
 
 
 class SteppedClock:
-    def now(self) -> datetime:
-        return START
+    """Tells the time of a test."""
+
+    def __init__(self, now: Callable[[], datetime] = lambda: START) -> None:
+        self.now = now
 
     def monotonic(self) -> float:
-        return 0.0
+        return (self.now() - START).total_seconds()
 
 
 @cache
@@ -70,11 +72,12 @@ class Ledgers(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.memory = MemoryLedger(SteppedClock(), CountingIds())
+        self.now = START
+        clock = SteppedClock(lambda: self.now)
+        self.memory = MemoryLedger(clock, CountingIds())
         file = Path(self.folder.name) / "ledger.db"
         file.write_bytes(_empty_ledger())
-        self.sql = SqlLedger.open(str(file), SteppedClock(), CountingIds())
-        self.now = START
+        self.sql = SqlLedger.open(str(file), clock, CountingIds(), now=clock.now)
         self.numbers = count(1)
         self.accounts: dict[str, Any] = {}
         self.passed: set[str] = set()
@@ -201,7 +204,7 @@ class Ledgers(RuleBasedStateMachine):
 
     @rule(hold=open_holds, seconds=st.integers(1, 600))
     def renew(self, hold: Hold, seconds: int) -> None:
-        self.both(lambda ledger: ledger.renew([hold.id], self.now + timedelta(seconds=seconds)))
+        self.both(lambda ledger: ledger.renew("owner", [hold.id], float(seconds)))
 
     @rule(hold=known_holds, usd=picos)
     def settle_again_with_any_numbers(self, hold: Hold, usd: int) -> None:
@@ -219,7 +222,7 @@ class Ledgers(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        self.both(lambda ledger: ledger.sweep(self.now))
+        self.both(lambda ledger: ledger.sweep())
 
     @rule(run=names, number=st.integers(0, 4))
     def enter(self, run: str, number: int) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tokenguard.calls.ceiling import Bounds, bounds_of
 from tokenguard.core.books import CallFacts, Hold, Kind
 from tokenguard.core.budget import Unit
+from tokenguard.core.leases import LEASE_S
 from tokenguard.core.ports import Request
 from tokenguard.core.untrusted import list_of, mapping_of
 from tokenguard.errors import Unpriceable, UnsupportedOption
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Attempt", "hold_for", "prepare", "request_for"]
 
-_LEASE_GRACE_S: Final = 60.0
 _UNSEEN: Final = ("previous_response_id", "conversation", "prompt")
 """Arguments of the responses API that bring prompt text which we cannot see."""
 
@@ -152,7 +152,7 @@ def hold_for(
         id=parts.ids.new(),
         at=now,
         owner=parts.owner,
-        lease_until=now + timedelta(seconds=call.terms.timeout_s + _LEASE_GRACE_S),
+        lease_until=now + timedelta(seconds=LEASE_S),
         accounts=call.path.accounts(now),
         scope_keys=call.path.keys,
         run_ids=call.node.run_ids if call.node else (),

@@ -134,6 +134,7 @@ def reserved(attempt: Attempt, parts: Parts) -> Flow[Sent]:
                 verdict = yield from _asked(attempt, ask_, parts)
                 if isinstance(verdict, Grant):
                     granted = True
+                    parts.watch.opened(attempt.hold.id)
                     return Sent(attempt, verdict, parts.clock.monotonic(), final=final is not None)
                 if final is None and (final := _take_reserve(verdict, attempt, parts)) is not None:
                     ask_ = replace(ask_, final_scope=final)

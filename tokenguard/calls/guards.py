@@ -1,4 +1,4 @@
-"""Rules beside the balances: repetition, velocity, wall time, and the shape of the run tree."""
+"""Rules beside the balances: repetition, velocity, wall time, and what the ledger says of the run tree's shape."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tokenguard.calls.effects import Book, Flow, ask
 from tokenguard.calls.settlement import close_scope, returned
 from tokenguard.core import events
-from tokenguard.core.books import Kind, Status
+from tokenguard.core.books import Status
 from tokenguard.core.money import Money
 from tokenguard.core.stops import error_from
 from tokenguard.core.usage import Quality
@@ -29,12 +29,13 @@ if TYPE_CHECKING:
     from tokenguard.calls.scope import Node
     from tokenguard.core.books import Booking
     from tokenguard.core.ports import Part
+    from tokenguard.core.tree import Crowded
 
 __all__ = [
     "check_repeats",
-    "check_tree",
     "check_velocity",
     "check_wall",
+    "crowded_out",
     "learned",
     "tool_loop",
     "tool_returned",
@@ -157,45 +158,35 @@ def goes_on(node: Node, parts: Parts) -> None:
         node.stopped = None
 
 
-def check_tree(parent: Node | None, kind: Kind, now_s: float) -> SpendStopped | None:
-    """Whether one more run or agent may begin below `parent`: depth, live children, descendants, spawns a minute.
+def crowded_out(verdict: Crowded, entry_id: str, parent: Node, parts: Parts) -> Flow[None]:
+    """Stop the tree below the node whose limit one more run or agent would pass; observing, only say so."""
+    owner = next((one for one in parent.lineage if one.id == verdict.node_id), None)
+    assert owner is not None, "the ledger judged by the path that this process gave it"
+    error = _crowd_error(verdict, owner)
+    if not parts.enforce:
+        parts.emit(events.WouldHave(at=parts.clock.now(), run_id=entry_id, sentence=error.sentence, error=error))
+        return
+    yield from close_scope(error, owner.id, parent, parts)
+    raise error
 
-    Called with the tree lock held. Steps are not nodes of the tree in this sense.
-    """
-    if parent is None or kind is Kind.STEP:
-        return None
-    live = parent.run.live_children
-    for anchor in parent.lineage:
-        limits = anchor.limits
-        if limits is None:
-            continue
-        depth = parent.depth - anchor.depth + 2
-        if limits.depth is not None and depth > limits.depth:
-            label = _label(anchor)
-            return DepthExceeded(
-                f"{label} nests {depth} deep, its limit is {limits.depth}. Raise it with Limits(depth=...), then "
-                f"guard.resume({anchor.id!r}, why=...).",
-                **_owner(anchor),
-                depth=depth,
-                limit=limits.depth,
-            )
-        _forget_old(anchor.spawned_s, now_s)
-        for name, count, limit in (
-            ("children", live + 1, limits.children),
-            ("descendants", anchor.descendants + 1, limits.descendants),
-            ("spawns_per_minute", len(anchor.spawned_s) + 1, limits.spawns_per_minute),
-        ):
-            if limit is not None and count > limit:
-                return FanOutExceeded(
-                    f"{_label(anchor)} would have {count:,} {name.replace('_', ' ')}, its limit is {limit:,}. Raise "
-                    "it with "
-                    f"Limits({name}=...), then guard.resume({anchor.id!r}, why=...).",
-                    **_owner(anchor),
-                    kind=name,
-                    count=count,
-                    limit=limit,
-                )
-    return None
+
+def _crowd_error(verdict: Crowded, owner: Node) -> SpendStopped:
+    count, limit = verdict.count, verdict.limit
+    hint = f"Raise it with Limits({verdict.kind}=...), then guard.resume({owner.id!r}, why=...)."
+    if verdict.kind == "depth":
+        return DepthExceeded(
+            f"{_label(owner)} nests {count} deep, its limit is {limit}. {hint}",
+            **_owner(owner),
+            depth=count,
+            limit=limit,
+        )
+    return FanOutExceeded(
+        f"{_label(owner)} would have {count:,} {verdict.kind.replace('_', ' ')}, its limit is {limit:,}. {hint}",
+        **_owner(owner),
+        kind=verdict.kind,
+        count=count,
+        limit=limit,
+    )
 
 
 def tool_returned(node: Node, tool: str, evidence: str, *, began_s: float, parts: Parts) -> Finding | None:
@@ -302,8 +293,3 @@ def _owner(node: Node) -> dict[str, str]:
 
 def _label(node: Node) -> str:
     return f"{node.kind} {node.name}"
-
-
-def _forget_old(times_s: Any, now_s: float) -> None:
-    while times_s and times_s[0] <= now_s - _MINUTE_S:
-        times_s.popleft()

@@ -37,7 +37,7 @@ class _Metered:
         parts.streams.add(self)
         if node is not None:
             node.streams.add(self)
-        parts.watch.begin()
+        parts.watch.stream_opened()
         parts.reaper.begin()
 
     @property

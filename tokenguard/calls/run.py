@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tokenguard.calls.drive import adrive, drive
 from tokenguard.calls.effects import Book, Flow, ask
-from tokenguard.calls.guards import check_tree
+from tokenguard.calls.guards import crowded_out
 from tokenguard.calls.iterate import AsyncStream, Stream
 from tokenguard.calls.scope import Frame, Node, enter, entered, leave, scopes_for
-from tokenguard.calls.settlement import close_scope, spent
+from tokenguard.calls.settlement import spent
 from tokenguard.core import events
 from tokenguard.core.account import accounts_on
 from tokenguard.core.books import Closure, Entry, Kind
 from tokenguard.core.budget import Budget, Limits, Unit
 from tokenguard.core.receipt import Receipt
 from tokenguard.core.stops import error_from
+from tokenguard.core.tree import Crowded
 from tokenguard.errors import LedgerError, SetupError, SpendStopped
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ class Run:
             drive(self.end(error), parts)
 
     def begin(self) -> Flow[None]:
-        """Check the tree's shape, write the node, charge the step. The context is the caller's to enter."""
+        """Write the node, which counts it in its tree, and charge the step. The context is the caller's to enter."""
         if self._node is not None:
             raise SetupError(f"run {self._name!r} was used before; make a new one for each entry.")
         base = self._home.frame()
@@ -178,31 +179,32 @@ class Run:
         self._parts.nodes[self.id] = node
         self._parts.reaper.begin()
         self._frame = Frame(self._parts.owner_key, entered(), node, base.scope, (*base.scopes, *own))
-        yield from self._count_in(base.node)
-        try:
-            now = self._parts.clock.now()
-            for scope in own:
-                if scope.budgets:
-                    yield from ask(Book(partial(_declare, scope, now)))
-            entry = self._entry(node)
-            verdict = yield from ask(Book(lambda ledger: ledger.enter(entry)))
-            if verdict is not None:
-                yield from self._refused(verdict, base.node)
-        except BaseException:
-            self._count_out()
-            raise
+        now = self._parts.clock.now()
+        for scope in own:
+            if scope.budgets:
+                yield from ask(Book(partial(_declare, scope, now)))
+        entry = self._entry(node)
+        verdict = yield from ask(Book(lambda ledger: ledger.enter(entry)))
+        if verdict is not None:
+            yield from self._refused(verdict, base.node)
+        if base.node is not None and self._kind is not Kind.STEP:
+            self._parts.watch.opened(self.id)
 
-    def _refused(self, verdict: Short | Closure, parent: Node | None) -> Flow[None]:
-        """Raise what keeps this entry from beginning."""
+    def _refused(self, verdict: Short | Closure | Crowded, parent: Node | None) -> Flow[None]:
+        """Raise what keeps this entry from beginning; observing, say so."""
         if isinstance(verdict, Closure):
             raise error_from(verdict)
-        yield from spent(verdict, parent, self._parts)
+        if isinstance(verdict, Crowded):
+            assert parent is not None, "a root has nothing above it that could limit it"
+            yield from crowded_out(verdict, self.id, parent, self._parts)
+        else:
+            yield from spent(verdict, parent, self._parts)
 
     def end(self, error: BaseException | None) -> Flow[None]:
         """Write how it ended. A ledger that is away costs nobody the result of what ran inside."""
         if self._pid != os.getpid():
             return  # A forked child leaves the block too, but the run is its parent's to end.
-        self._count_out()
+        self._parts.watch.closed(self.id)
         outcome, now = self._outcome or _outcome_of(error), self._parts.clock.now()
         try:
             yield from ask(Book(lambda ledger: ledger.leave(self.id, outcome=outcome, at=now)))
@@ -243,37 +245,9 @@ class Run:
             accounts=tuple(account for account in accounts_on(paying, now) if account.unit is Unit.STEPS),
             scope_keys=tuple(scope.key for scope in paying),
             enforce=self._parts.enforce,
+            runs=() if self._kind is Kind.STEP else node.runs,
+            limits=node.limits,
         )
-
-    def _count_in(self, parent: Node | None) -> Flow[None]:
-        """Count this entry in the tree, or stop the tree."""
-        parts, now_s = self._parts, self._parts.clock.monotonic()
-        with parts.tree_lock:
-            error = check_tree(parent, self._kind, now_s)
-            if error is None or not parts.enforce:
-                self._count(parent, +1, now_s)
-        if error is None:
-            return
-        if not parts.enforce:
-            parts.emit(events.WouldHave(at=parts.clock.now(), run_id=self.id, sentence=error.sentence, error=error))
-            return
-        yield from close_scope(error, error.scope_key.removeprefix("run:"), parent, parts)
-        raise error
-
-    def _count(self, parent: Node | None, by: int, now_s: float) -> None:
-        if parent is None or self._kind is Kind.STEP:
-            return
-        parent.run.live_children += by
-        if by > 0:
-            for anchor in parent.lineage:
-                anchor.descendants += 1
-                if anchor.limits is not None:
-                    anchor.spawned_s.append(now_s)
-
-    def _count_out(self) -> None:
-        with self._parts.tree_lock:
-            if self._node is not None:
-                self._count(self._node.parent, -1, 0.0)
 
     def _leave_context(self) -> None:
         if self._frame is not None and self._context is not None:

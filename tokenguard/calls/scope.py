@@ -37,16 +37,13 @@ class Node:
     """Monotonic seconds."""
     wall_s: float | None = None
     limits: Limits | None = None
-    """Own limits; counted for the tree below this node."""
+    """Own limits; the ledger counts the shape of the tree below this node by them, this process what flows."""
     joined_root: str | None = None
     """Where the node lives in another process: its root there, whose tree it and all below it belong to."""
     stopped: SpendStopped | None = None
     """Set where this process knows of a stop; the ledger's closure is what holds across processes."""
     final_call: str | None = None
     """The call that took the reserve for the final answer; only its attempts may spend it."""
-    live_children: int = 0
-    descendants: int = 0
-    spawned_s: deque[float] = field(default_factory=deque[float])
     flow: deque[tuple[float, int, int]] = field(default_factory=deque[tuple[float, int, int]])
     """(monotonic seconds, pico-USD, tokens) of the last minute, where velocity is limited."""
     streams: Holders[Any] = field(default_factory=Holders[Any])
@@ -95,9 +92,9 @@ class Node:
         return tuple(reversed([node.id for node in self.lineage]))
 
     @property
-    def depth(self) -> int:
-        """How many runs and agents nest here, this one included."""
-        return sum(1 for node in self.lineage if node.kind is not Kind.STEP)
+    def runs(self) -> tuple[str, ...]:
+        """Ids of the runs and agents from the root to here; steps are no nodes of the tree in this sense."""
+        return tuple(reversed([node.id for node in self.lineage if node.kind is not Kind.STEP]))
 
     def stop(self) -> SpendStopped | None:
         """The outermost stop that this process knows of."""

@@ -30,6 +30,7 @@ _ANNOUNCED_MAX = 1024
 def settled(sent: Sent, booking: Booking, parts: Parts) -> Flow[CallReceipt]:
     """Book an outcome, wake who waits for the room, and tell the sinks."""
     hold = sent.attempt.hold
+    parts.watch.closed(hold.id)
     try:
         done = yield from ask(Book(lambda ledger: ledger.settle(hold.id, booking)))
     except (LedgerError, BadAmount) as away:
@@ -65,6 +66,7 @@ def returned(sent: Sent, parts: Parts) -> Flow[None]:
     """Give a hold back that was never used, or perhaps never written."""
     booking = dropped(sent, parts, note="never sent")
     hold_id = sent.attempt.hold.id
+    parts.watch.closed(hold_id)
 
     def give_back(ledger: Ledger) -> None:
         try:
@@ -128,6 +130,7 @@ def _stopped(error: SpendStopped, node: Node | None, parts: Parts) -> None:
 
 def kept(sent: Sent, booking: Booking, parts: Parts) -> Flow[None]:
     """Leave the hold standing; a ledger that is away keeps it anyway, by not hearing of this."""
+    parts.watch.closed(sent.attempt.hold.id)
     try:
         yield from ask(Book(lambda ledger: ledger.keep(sent.attempt.hold.id, booking)))
     except LedgerError as away:

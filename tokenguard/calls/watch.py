@@ -1,17 +1,23 @@
-"""While streams are open: hear within half a second of stops by other processes, and renew their leases."""
+"""One thread that is there while something is open: it hears of stops by other processes, and says that this one lives.
+
+Twice a second it asks, for all open streams in one query, whether a run above them was closed: once a second would hear
+of a stop up to a second late and act on it at the chunk after. Every half minute it renews, in one transaction, the
+leases of this process and of all its holds. With nothing open there is no thread, and nothing is asked.
+"""
 
 from __future__ import annotations
 
 import threading
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 
 from tokenguard.core import events
+from tokenguard.core.clock import SystemClock
+from tokenguard.core.leases import BEAT_S, LEASE_S
 from tokenguard.core.stops import error_from
 from tokenguard.errors import LedgerError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tokenguard.calls.parts import Parts
     from tokenguard.calls.scope import Node
@@ -20,9 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Watch", "Watched"]
 
 _LOOK_S: Final = 0.5
-_RENEW_EVERY: Final = 40
-"""Looks between two renewals: 20 seconds."""
-_LEASE_S: Final = 120
 
 
 class Watched(Protocol):
@@ -40,53 +43,83 @@ class Watched(Protocol):
 
 
 class Watch:
-    """A daemon thread that lives only while streams are open."""
+    """The thread, and what it watches. Made anew in a forked child: what is open belongs to the parent."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
+        self._ended = False
+        self._open: dict[str, None] = {}
+        """Ids of holds and of runs below others: what must not be taken for a dead process's."""
+        # Threads wait in real time, whatever clock a test gave the guard.
+        self._clock = SystemClock()
+        self._renewed_s = self._clock.monotonic()
 
-    def begin(self) -> None:
-        """A stream was opened: see that somebody watches."""
+    def opened(self, open_id: str) -> None:
+        """A hold was granted, or a run began below another: from now on its lease is renewed."""
+        self._open[open_id] = None
+        if self._thread is None:
+            self._begin()
+
+    def closed(self, open_id: str) -> None:
+        """It is over, or nobody here will say what it came to: its lease may end."""
+        self._open.pop(open_id, None)
+
+    def stream_opened(self) -> None:
+        """A stream was opened: hear of stops from now on."""
+        self._begin()
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End the thread; what is opened next starts another."""
+        with self._lock:
+            self._ended = True
+            self._wake.set()
+
+    def _begin(self) -> None:
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
+                self._ended = False
+                self._wake.clear()
+                self._renewed_s = self._clock.monotonic()
                 self._thread = threading.Thread(target=self._run, name="tokenguard-watch", daemon=True)
                 self._thread.start()
 
-    def stop(self) -> None:
-        """End the thread; the next stream starts another."""
-        self._wake.set()
-
     def _run(self) -> None:
-        looks = 0
-        while not self._wake.wait(_LOOK_S):
-            looks += 1
-            if not self._looked(renew=looks % _RENEW_EVERY == 0):
-                return
+        pause_s: float | None = _LOOK_S
+        while pause_s is not None:
+            self._wake.wait(pause_s)
+            self._wake.clear()
+            pause_s = self._looked()
 
-    def _looked(self, *, renew: bool) -> bool:
-        """One look; False: nothing is open. A method of its own, or its list would keep dropped streams alive."""
+    def _looked(self) -> float | None:
+        """One look; seconds until the next. A method of its own, or its list would keep dropped streams alive."""
         with self._lock:
             streams = [stream for stream in self._parts.streams.snapshot() if not stream.settled]
-            if not streams:
+            holds = tuple(self._open)
+            if self._ended or not (streams or holds):
                 self._thread = None
-                return False
-        try:
-            self._look(streams, renew=renew)
-        except LedgerError as away:
-            # The hold stands whatever happens; streams go on and are asked about again.
-            self._parts.emit(events.Fault(at=self._parts.clock.now(), run_id=None, where="watch", error=away))
-        return True
+                return None
+        if streams:
+            self._safely(lambda: self._hear(streams))
+        if self._clock.monotonic() - self._renewed_s >= BEAT_S:
+            self._renewed_s = self._clock.monotonic()
+            self._safely(lambda: self._parts.ledger.renew(self._parts.owner, holds, LEASE_S))
+        return _LOOK_S if streams else BEAT_S
 
-    def _look(self, streams: Sequence[Watched], *, renew: bool) -> None:
+    def _safely(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except LedgerError as away:
+            # Holds stand until their leases end, streams go on; both are asked about again.
+            self._parts.emit(events.Fault(at=self._parts.clock.now(), run_id=None, where="watch", error=away))
+
+    def _hear(self, streams: Sequence[Watched]) -> None:
         nodes = {one.id: one for stream in streams for one in _lineage(stream)}
         for closure in self._parts.ledger.closures(tuple(nodes)) if nodes else ():
             nodes[closure.run_id].stopped = error_from(closure)
-        if renew:
-            until = self._parts.clock.now() + timedelta(seconds=_LEASE_S)
-            self._parts.ledger.renew([stream.tap.sent.attempt.hold.id for stream in streams], until)
 
 
 def _lineage(stream: Watched) -> list[Node]:

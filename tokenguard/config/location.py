@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tokenguard.config.settings import find_project_file
 
-__all__ = ["default_database", "owner_id", "spool_folder"]
+__all__ = ["default_database", "spool_folder"]
 
 
 def default_database(directory: Path) -> Path:
@@ -43,19 +43,3 @@ def _state_folder() -> Path:
     else:
         folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "tokenguard"
     return folder
-
-
-def owner_id() -> str:
-    """This process, as no other process on any machine is called: boot, pid namespace, pid and start time.
-
-    Where the kernel does not say (macOS, Windows), the host name stands for boot and namespace.
-    """
-    pid = os.getpid()
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        namespace = Path("/proc/self/ns/pid").readlink().name.partition("[")[2].rstrip("]")
-        # Field 22 of proc(5) stat; the command before it may contain spaces and parentheses.
-        started = Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()[19]
-    except (OSError, IndexError, UnicodeDecodeError):
-        return f"{os.uname().nodename if hasattr(os, 'uname') else os.environ.get('COMPUTERNAME', 'host')}//{pid}/0"
-    return f"{boot}/{namespace}/{pid}/{started}"

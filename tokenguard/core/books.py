@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from tokenguard.core.account import Account, Amounts
+from tokenguard.core.budget import Limits
 from tokenguard.core.money import Money
 from tokenguard.core.usage import Meter, Quality, Usage
 from tokenguard.core.verdict import AccountState
@@ -83,6 +84,10 @@ class Entry:
     """All scope keys on the path, so that step budgets set elsewhere bind too; empty for runs and agents."""
     enforce: bool = True
     """False in observe mode: it is written and its step charged whatever the books say."""
+    runs: tuple[str, ...] = ()
+    """Ids of the runs and agents from the root to this one, the last; empty for steps, which nothing limits."""
+    limits: Limits | None = None
+    """Its own limits, by which all that begins below it is counted, in every process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +121,7 @@ class Hold:
     at: datetime
     owner: str
     lease_until: datetime
+    """On the clock of `at`; only how long after it counts, because the ledger measures leases by its own clock."""
     accounts: tuple[Account, ...]
     """Declared by this process, outermost scope first."""
     scope_keys: tuple[str, ...]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-__all__ = ["Clock", "SystemClock"]
+__all__ = ["Clock", "SystemClock", "since_boot"]
 
 
 class Clock(Protocol):
@@ -19,6 +19,15 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Seconds on a clock that never jumps; only differences mean something."""
         ...
+
+
+def since_boot() -> timedelta | None:
+    """Time since the machine started, sleep included: the same for every process of a boot, and nobody can set it.
+
+    None where the system does not say (macOS, Windows).
+    """
+    boottime = getattr(time, "CLOCK_BOOTTIME", None)
+    return None if boottime is None else timedelta(microseconds=time.clock_gettime_ns(boottime) // 1000)
 
 
 class SystemClock:

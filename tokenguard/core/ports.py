@@ -14,6 +14,7 @@ from tokenguard.core.clock import Clock
 from tokenguard.core.events import Event
 from tokenguard.core.ids import Ids
 from tokenguard.core.price import PriceCard
+from tokenguard.core.tree import Crowded
 from tokenguard.core.verdict import AccountState, Ask, Grant, Short
 
 __all__ = [
@@ -46,10 +47,12 @@ class Ledger(Protocol):
     inline: bool
     """True where no method waits for I/O, so that asyncio may call it on the loop."""
 
-    def enter(self, entry: Entry) -> Short | Closure | None:
-        """Write a node and charge its step, if it is one; None means it may begin.
+    def enter(self, entry: Entry) -> Short | Closure | Crowded | None:
+        """Write a node, count it on the limits above it, and charge its step, if it is one; None: it may begin.
 
-        A `Closure` of a run on its path, or an account without a free step (`Short`), writes nothing.
+        A `Closure` of a run on its path, a limit of the tree (`Crowded`) or an account without a free step (`Short`)
+        writes nothing. With `entry.enforce` False it is written all the same, and a `Crowded` says what would have
+        been.
         """
         ...
 
@@ -78,16 +81,22 @@ class Ledger(Protocol):
         """Leave a hold unresolved: it stands until its lease ends and then becomes an assumed charge of its ceiling."""
         ...
 
-    def renew(self, hold_ids: Sequence[str], lease_until: datetime) -> None:
-        """Extend the leases of open holds."""
+    def renew(self, owner: str, hold_ids: Sequence[str], lease_s: float) -> None:
+        """A process lives: from now on, on the ledger's clock, it and these holds of it stand for `lease_s` seconds.
+
+        Holds that are resolved are passed over, and unresolved ones keep the lease they have.
+        """
         ...
 
     def charge(self, hold: Hold, booking: Booking) -> Settled:
         """Book a cost that was already incurred, even above the caps: hold and post in one transaction."""
         ...
 
-    def sweep(self, now: datetime) -> int:
-        """Turn holds whose lease ended into assumed charges; how many."""
+    def sweep(self, now: datetime | None = None) -> int:
+        """Turn holds whose lease ended, or whose process is known to be dead, into assumed charges; how many.
+
+        Leases are measured by the ledger's own clock, which no caller can set; `now` stands in for it in tests.
+        """
         ...
 
     def declare(self, scope: Scope, at: datetime) -> None:

@@ -11,6 +11,7 @@ import json
 import random
 import time
 from collections.abc import Callable
+from datetime import datetime
 from threading import Lock
 from typing import Any, Final, Literal, TypeVar
 
@@ -43,13 +44,29 @@ _left_to_the_parent: Final[list[Any]] = []
 class Database:
     """One database: an engine for reads, a way to write, and the statements compiled for it."""
 
-    def __init__(self, address: Address, durability: Durability, busy_timeout_s: float) -> None:
+    def __init__(
+        self,
+        address: Address,
+        durability: Durability,
+        busy_timeout_s: float,
+        *,
+        now: Callable[[], datetime] | None = None,
+    ) -> None:
+        """Describe a database; nothing is opened yet.
+
+        Args:
+            address: Where it is.
+            durability: SQLite's `synchronous`.
+            busy_timeout_s: How long to wait for other processes' locks on a SQLite file; > 0.
+            now: The clock of leases; None: a server's own, and for a file the machine's (see steady.py).
+        """
         self.address = address
         self.name = address.name
         self._durability = durability
         self._busy_timeout_s = busy_timeout_s
         self.engine = self._make_engine()
-        self.statements = Statements(self.engine.dialect)
+        self.now = now
+        self.statements = Statements(self.engine.dialect, server_time=now is None and not address.is_sqlite)
         self.largest = LARGEST_ON_SQLITE if address.is_sqlite else None
         dbapi = self.engine.dialect.loaded_dbapi
         self._driver_error: type[Exception] = dbapi.Error
@@ -168,7 +185,7 @@ class Database:
     def _committed(self, driver: Any, work: Callable[[Tx], T]) -> T:
         """Commit what `work` did, or roll it back on any error, an interrupt by the user included."""
         try:
-            result = work(Tx(driver, self.statements, self.largest))
+            result = work(Tx(driver, self.statements, self.largest, self.now() if self.now else None))
             driver.commit()
         except BaseException:
             # A connection that is lost rolls back by itself, and what lost it is the error to tell.

@@ -9,6 +9,7 @@ from tokenguard.core.account import Account, Scope
 from tokenguard.core.books import Booking, Closure, Entry, GuardEvent, Hold, NodeSpend, Settled, SpendRow
 from tokenguard.core.budget import Unit
 from tokenguard.core.ports import Ledger
+from tokenguard.core.tree import Crowded
 from tokenguard.core.verdict import AccountState, Ask, Grant, Short
 
 __all__ = ["Forwarding"]
@@ -22,7 +23,7 @@ class Forwarding:
         self.name = inner.name
         self.inline = inner.inline
 
-    def enter(self, entry: Entry) -> Short | Closure | None:
+    def enter(self, entry: Entry) -> Short | Closure | Crowded | None:
         """See `core.ports.Ledger.enter`."""
         return self.inner.enter(entry)
 
@@ -42,15 +43,15 @@ class Forwarding:
         """See `core.ports.Ledger.keep`."""
         self.inner.keep(hold_id, booking)
 
-    def renew(self, hold_ids: Sequence[str], lease_until: datetime) -> None:
+    def renew(self, owner: str, hold_ids: Sequence[str], lease_s: float) -> None:
         """See `core.ports.Ledger.renew`."""
-        self.inner.renew(hold_ids, lease_until)
+        self.inner.renew(owner, hold_ids, lease_s)
 
     def charge(self, hold: Hold, booking: Booking) -> Settled:
         """See `core.ports.Ledger.charge`."""
         return self.inner.charge(hold, booking)
 
-    def sweep(self, now: datetime) -> int:
+    def sweep(self, now: datetime | None = None) -> int:
         """See `core.ports.Ledger.sweep`."""
         return self.inner.sweep(now)
 

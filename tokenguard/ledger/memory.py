@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from secrets import token_bytes
 from threading import Lock
 from typing import Final
@@ -22,10 +22,12 @@ from tokenguard.core.budget import Unit
 from tokenguard.core.clock import Clock
 from tokenguard.core.ids import Ids
 from tokenguard.core.posting import charged, corrected, holding, resolved
+from tokenguard.core.tree import Crowded
 from tokenguard.core.verdict import AccountState, Ask, Grant, Short, judge
 from tokenguard.errors import LedgerConflict
 from tokenguard.ledger.accounts import BudgetState, check_top_up, spoken
 from tokenguard.ledger.memory_caps import Balance, Caps
+from tokenguard.ledger.memory_limits import MemoryLimits
 from tokenguard.ledger.outcomes import (
     assumed,
     never_held,
@@ -48,12 +50,14 @@ class _Open:
 
     __slots__ = ("balances", "grant", "hold", "input_bound", "kept", "lease_until")
 
-    def __init__(self, hold: Hold, grant: Grant, balances: tuple[Balance, ...], input_bound: int) -> None:
+    def __init__(
+        self, hold: Hold, grant: Grant, balances: tuple[Balance, ...], input_bound: int, now: datetime
+    ) -> None:
         self.hold = hold
         self.grant = grant
         self.balances = balances
         self.input_bound = input_bound
-        self.lease_until = hold.lease_until
+        self.lease_until = now + (hold.lease_until - hold.at)
         self.kept: Booking | None = None
 
 
@@ -73,7 +77,7 @@ class MemoryLedger:
     """Books in this process's memory; gone when it ends.
 
     Args:
-        clock: Unused by the books themselves, whose records carry their instants; kept for symmetry with `SqlLedger`.
+        clock: Its monotonic side measures leases; records carry their instants.
         ids: Names the events of acts that a person takes (`top_up`, `set_cap`, `reopen`).
     """
 
@@ -82,6 +86,7 @@ class MemoryLedger:
 
     def __init__(self, clock: Clock, ids: Ids) -> None:
         self._clock = clock
+        self._began, self._began_s = clock.now(), clock.monotonic()
         self._ids = ids
         self._lock = Lock()
         self._secret = token_bytes(32)
@@ -93,13 +98,14 @@ class MemoryLedger:
         self._resolved: OrderedDict[str, _Resolved] = OrderedDict()
         self._closures: dict[str, list[Closure]] = {}
         self._nodes = Nodes()
+        self._limits = MemoryLimits()
         self._totals = Totals()
         self._events: deque[GuardEvent] = deque(maxlen=_KEEP_EVENTS)
         self._next_expiry: datetime | None = None
 
     # ---- nodes -----------------------------------------------------------------------------------------------------
 
-    def enter(self, entry: Entry) -> Short | Closure | None:
+    def enter(self, entry: Entry) -> Short | Closure | Crowded | None:
         """See `core.ports.Ledger.enter`."""
         with self._lock:
             if entry.id in self._nodes:
@@ -107,6 +113,9 @@ class MemoryLedger:
             closure = self._closure_on(entry.path)
             if closure is not None and entry.enforce:
                 return closure
+            crowded = self._limits.judge(entry, self._now())
+            if crowded is not None and entry.enforce:
+                return crowded
             path = self._caps.path(entry.accounts, entry.scope_keys, entry.at)
             balances = [one for one in path if one.account.unit is Unit.STEPS]
             verdict = judge(Ask(calls=0, steps=1), [one.state() for one in balances])
@@ -115,12 +124,15 @@ class MemoryLedger:
             for balance in balances:
                 balance.settled += 1
             self._nodes.add(Node.of(entry))
-            return None
+            self._limits.count_in(entry, self._now())
+            return crowded
 
     def leave(self, node_id: str, *, outcome: str, at: datetime) -> None:
         """See `core.ports.Ledger.leave`."""
         with self._lock:
+            self._limits.count_out(node_id)
             for forgotten in self._nodes.end(node_id, outcome, at):
+                self._limits.forget(forgotten)
                 self._totals.forget(forgotten)
                 self._caps.forget(f"run:{forgotten}")
                 self._closures.pop(forgotten, None)
@@ -135,8 +147,9 @@ class MemoryLedger:
                 return known.grant
             if hold.id in self._resolved:
                 raise resolved_already(hold.id)
-            if self._next_expiry is not None and hold.at >= self._next_expiry:
-                self._expire(hold.at)
+            now = self._now()
+            if self._next_expiry is not None and now >= self._next_expiry:
+                self._expire(now)
             closure = self._closure_on(hold.run_ids)
             if closure is not None and hold.enforce:
                 return closure
@@ -148,9 +161,9 @@ class MemoryLedger:
             posting = holding(verdict.amounts)
             for balance in balances:
                 balance.move(posting)
-            self._open[hold.id] = _Open(hold, verdict, balances, ask.input_tokens)
-            if self._next_expiry is None or hold.lease_until < self._next_expiry:
-                self._next_expiry = hold.lease_until
+            held = self._open[hold.id] = _Open(hold, verdict, balances, ask.input_tokens, now)
+            if self._next_expiry is None or held.lease_until < self._next_expiry:
+                self._next_expiry = held.lease_until
             return verdict
 
     def settle(self, hold_id: str, booking: Booking) -> Settled:
@@ -176,9 +189,10 @@ class MemoryLedger:
             if not resolved.expired:
                 raise other_numbers(hold_id, numbers_of(resolved.booking), numbers_of(booking))
 
-    def renew(self, hold_ids: Sequence[str], lease_until: datetime) -> None:
+    def renew(self, owner: str, hold_ids: Sequence[str], lease_s: float) -> None:  # noqa: ARG002  # books and process die together
         """See `core.ports.Ledger.renew`."""
         with self._lock:
+            lease_until = self._now() + timedelta(seconds=lease_s)
             for hold_id in hold_ids:
                 held = self._open.get(hold_id)
                 if held is not None and held.kept is None:
@@ -202,10 +216,14 @@ class MemoryLedger:
             self._remember(hold.id, _Resolved(hold, booking, balances, booking.amounts.tokens))
             return Settled(tuple(one.state() for one in balances))
 
-    def sweep(self, now: datetime) -> int:
+    def sweep(self, now: datetime | None = None) -> int:
         """See `core.ports.Ledger.sweep`."""
         with self._lock:
-            return self._expire(now)
+            return self._expire(now or self._now())
+
+    def _now(self) -> datetime:
+        """The books' own instant: a clock that is set does not move it."""
+        return self._began + timedelta(seconds=self._clock.monotonic() - self._began_s)
 
     def _expire(self, now: datetime) -> int:
         """Charge the ceiling of every hold whose lease ended; looks at open holds only, at most once per lease."""

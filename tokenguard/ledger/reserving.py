@@ -12,9 +12,10 @@ from tokenguard.core.account import Account
 from tokenguard.core.books import Closure, Entry, Hold
 from tokenguard.core.budget import Unit
 from tokenguard.core.posting import charged, holding
+from tokenguard.core.tree import Crowded
 from tokenguard.core.verdict import AccountState, Ask, Grant, Short, judge
 from tokenguard.errors import LedgerInvariant
-from tokenguard.ledger import schema
+from tokenguard.ledger import limits, schema
 from tokenguard.ledger.accounts import Opening, StoredBudget, Windows, openings_for
 from tokenguard.ledger.closing import standing_on
 from tokenguard.ledger.outcomes import resolved_already
@@ -44,10 +45,10 @@ def reserve(tx: Tx, hold: Hold, ask: Ask, windows: Windows, *, swept: bool) -> G
     Raises:
         LeaseOver: a lease has ended and `swept` is False.
     """
-    around = {"now": hold.at, "day_before": hold.at - _DAY, "day_after": hold.at + _DAY}
+    around = {"now": tx.began, "day_before": hold.at - _DAY, "day_after": hold.at + _DAY}
     params = {"id": hold.id, **around, **_numbered("run", hold.run_ids), **_numbered("key", hold.scope_keys)}
     rows = tx.rows(tx.statements.preflight(len(hold.run_ids), len(hold.scope_keys)), params)
-    known, over, shut = rows[0][:3]
+    known, over, shut, now = rows[0][:4]
     if known:
         return _granted_before(tx, hold.id)
     if over and not swept:
@@ -55,26 +56,30 @@ def reserve(tx: Tx, hold: Hold, ask: Ask, windows: Windows, *, swept: bool) -> G
     # On PostgreSQL somebody may resume the run between the two questions.
     if shut and hold.enforce and (standing := standing_on(tx, hold.run_ids)):
         return standing[0]
-    stored = [budget_of(row[3:]) for row in rows if row[3] is not None]
+    stored = [budget_of(row[4:]) for row in rows if row[4] is not None]
     states = open_balances(tx, openings_for(hold.accounts, hold.scope_keys, stored, hold.at, windows))
     verdict = judge(ask, states, enforce=hold.enforce)
     if isinstance(verdict, Short):
         return verdict
     posting = holding(verdict.amounts)
     move(tx, states, posting, within_caps=hold.enforce)
-    tx.run(tx.statements.insert(schema.hold), hold_row(hold, ask, verdict))
+    tx.run(tx.statements.insert(schema.hold), hold_row(hold, ask, verdict, now))
     write_transfer(tx, hold.id, states, posting, held_at=hold.at, phase=1, kind="hold", at=hold.at)
     return verdict
 
 
-def enter(tx: Tx, entry: Entry, windows: Windows) -> Short | Closure | None:
+def enter(tx: Tx, entry: Entry, windows: Windows) -> Short | Closure | Crowded | None:
     """See `core.ports.Ledger.enter`."""
-    params = {"id": entry.id, **_numbered("run", entry.path)}
-    known, shut = tx.rows(tx.statements.entering(len(entry.path)), params)[0]
+    params = {"id": entry.id, "now": tx.began, **_numbered("run", entry.path)}
+    known, shut, now = tx.rows(tx.statements.entering(len(entry.path)), params)[0]
     if known:
         return None
     if shut and entry.enforce and (standing := standing_on(tx, entry.path)):
         return standing[0]
+    anchors = limits.anchors_above(tx, entry)
+    crowded = limits.crowd_of(tx, entry, anchors, now) if anchors else None
+    if crowded is not None and entry.enforce:
+        return crowded
     path = path_of(tx, entry.accounts, entry.scope_keys, entry.at, windows)
     steps = tuple(one for one in path if one.account.unit is Unit.STEPS)
     if steps:
@@ -85,7 +90,8 @@ def enter(tx: Tx, entry: Entry, windows: Windows) -> Short | Closure | None:
         move(tx, states, STEP)
         write_transfer(tx, entry.id, states, STEP, held_at=entry.at, phase=2, kind="post", at=entry.at)
     tx.run(tx.statements.insert(schema.node), node_row(entry))
-    return None
+    limits.count_in(tx, entry, anchors, now)
+    return crowded
 
 
 def leave(tx: Tx, node_id: str, outcome: str, at: datetime) -> None:

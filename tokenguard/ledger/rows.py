@@ -130,8 +130,8 @@ def by_unit(prefix: str, amounts: Sequence[int]) -> Row:
 # ---- holds ---------------------------------------------------------------------------------------------------------
 
 
-def hold_row(hold: Hold, ask: Ask, grant: Grant) -> Row:
-    """An open hold."""
+def hold_row(hold: Hold, ask: Ask, grant: Grant, now: datetime) -> Row:
+    """An open hold, leased from `now`, the books' instant, for as long as its caller asked."""
     amounts = grant.amounts
     granted = {
         "amounts": [amounts.usd_pico, amounts.tokens, amounts.calls, amounts.steps],
@@ -143,7 +143,7 @@ def hold_row(hold: Hold, ask: Ask, grant: Grant) -> Row:
         "id": hold.id,
         "held_at": hold.at,
         "owner": hold.owner,
-        "lease_until": hold.lease_until,
+        "lease_until": now + (hold.lease_until - hold.at),
         "state": "held",
         "root_id": hold.facts.root_id,
         "node_id": hold.facts.node_id or hold.facts.run_id,
@@ -177,6 +177,7 @@ def node_row(entry: Entry) -> Row:
         "started_at": entry.at,
         "ended_at": None,
         "outcome": None,
+        "above_id": entry.runs[-2] if len(entry.runs) > 1 else None,
     }
 
 

@@ -17,6 +17,7 @@ from tokenguard.ledger.columns import Instant, Pico, Shares, Thousandths
 __all__ = [
     "SCHEMA_VERSION",
     "VERSION_TABLE",
+    "anchor",
     "balance",
     "budget",
     "closing",
@@ -25,6 +26,7 @@ __all__ = [
     "hold",
     "metadata",
     "node",
+    "owner",
     "rollup",
     "rollup_delta",
     "spend_event",
@@ -32,7 +34,7 @@ __all__ = [
     "transfer",
 ]
 
-SCHEMA_VERSION: Final = "0003"
+SCHEMA_VERSION: Final = "0004"
 """The newest revision in `migrations/versions`. Revisions are numbered, so that older and newer can be told apart."""
 
 VERSION_TABLE: Final = "tg_schema_version"
@@ -85,9 +87,37 @@ node: Final = sa.Table(
     _instant("started_at"),
     _instant("ended_at", null=True),
     _text("outcome", null=True),
+    # The run or agent directly above a run or agent; steps have none, because nothing counts them.
+    _ref("above_id", null=True),
     sa.Index("tg_node_root", "root_id"),
     sa.Index("tg_node_started", "started_at"),
 )
+_LIVES: Final = sa.and_(node.c.ended_at.is_(None), node.c.above_id.is_not(None))
+sa.Index("tg_node_live", node.c.above_id, sqlite_where=_LIVES, postgresql_where=_LIVES)
+
+anchor: Final = sa.Table(
+    "tg_anchor",
+    metadata,
+    _ref("node_id", key=True),
+    _count("depth", null=True),
+    _count("children", null=True),
+    _count("descendants", null=True),
+    _count("spawns_per_minute", null=True),
+    _count("begun"),
+    # [[second since 1970, how many began in it], …] of the last minute.
+    _json("spawns"),
+    sqlite_with_rowid=False,
+)
+"""Limits of run trees and what is counted by them: the one row that everybody below a node waits for."""
+
+owner: Final = sa.Table(
+    "tg_owner",
+    metadata,
+    sa.Column("id", sa.Text(), primary_key=True),
+    _instant("lease_until"),
+    sqlite_with_rowid=False,
+)
+"""Processes that live: what one of them began and did not end counts as live until its lease is over."""
 
 budget: Final = sa.Table(
     "tg_budget",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -69,17 +69,24 @@ def keep(tx: Tx, hold_id: str, booking: Booking) -> None:
         raise other_numbers(hold_id, numbers_of(_last_event(tx, hold_id).booking), numbers_of(booking))
 
 
-def renew(tx: Tx, hold_ids: Sequence[str], lease_until: datetime) -> None:
+def renew(tx: Tx, owner: str, hold_ids: Sequence[str], lease_s: float) -> None:
     """See `core.ports.Ledger.renew`; unresolved holds keep the lease they have."""
+    lease_until = tx.now() + timedelta(seconds=lease_s)
+    tx.run(tx.statements.lives(), {"id": owner, "lease_until": lease_until})
     for start in range(0, len(hold_ids), _RENEW_BATCH):
         some = hold_ids[start : start + _RENEW_BATCH]
         where = (one_of(schema.hold.c.id, some), schema.hold.c.state == "held")
         tx.write(sa.update(schema.hold).where(*where).values(lease_until=lease_until))
 
 
-def sweep(tx: Tx, now: datetime) -> int:
-    """Charge the ceiling of up to `SWEEP_BATCH` holds whose lease ended; how many."""
-    row = schema.hold.c
+def sweep(tx: Tx, now: datetime | None) -> int:
+    """Charge the ceiling of up to `SWEEP_BATCH` holds whose lease ended; how many.
+
+    Args:
+        tx: A transaction of its own, see `LeaseOver`.
+        now: The instant to go by instead of the books' own.
+    """
+    row, now = schema.hold.c, now or tx.now()
     over = tx.select(
         sa.select(row.id, row.held_at, row.facts, row.granted, row.kept)
         .where(row.lease_until <= now)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from secrets import token_hex
+from typing import Final
 
 from tokenguard.core.account import Account, Scope
 from tokenguard.core.books import Booking, Closure, Entry, GuardEvent, Hold, NodeSpend, Settled, SpendRow
 from tokenguard.core.budget import Unit
-from tokenguard.core.clock import Clock
+from tokenguard.core.clock import Clock, SystemClock
 from tokenguard.core.ids import Ids
-from tokenguard.core.verdict import AccountState, Ask, Grant, Short
-from tokenguard.ledger import capping, closing, queries, reserving, schema, settling, spending
+from tokenguard.core.tree import Crowded
+from tokenguard.core.verdict import AccountState, Ask, Grant, Reason, Short
+from tokenguard.ledger import capping, closing, orphans, queries, reserving, schema, settling, spending
 from tokenguard.ledger.accounts import BudgetState, Windows
 from tokenguard.ledger.address import Address
 from tokenguard.ledger.engine import Database, Durability
@@ -20,9 +22,12 @@ from tokenguard.ledger.event_rows import BookedEvent
 from tokenguard.ledger.prepare import prepare
 from tokenguard.ledger.replay import Verification, verify
 from tokenguard.ledger.reserving import LeaseOver
+from tokenguard.ledger.steady import steady_clock
 from tokenguard.ledger.upkeep import Upkeep
 
 __all__ = ["SqlLedger"]
+
+_LOOK_EVERY_S: Final = 1.0
 
 
 class SqlLedger:
@@ -37,10 +42,18 @@ class SqlLedger:
         self._ids = ids
         self._windows = Windows()
         self._upkeep = Upkeep(database)
+        self._looked_s = -_LOOK_EVERY_S
 
     @classmethod
     def open(
-        cls, database: str, clock: Clock, ids: Ids, durability: Durability = "normal", *, busy_timeout_s: float = 10.0
+        cls,
+        database: str,
+        clock: Clock,
+        ids: Ids,
+        durability: Durability = "normal",
+        *,
+        busy_timeout_s: float = 10.0,
+        now: Callable[[], datetime] | None = None,
     ) -> SqlLedger:
         """Open the books.
 
@@ -52,15 +65,18 @@ class SqlLedger:
             ids: Names tombstones and acts.
             durability: SQLite's `synchronous`: `normal` survives the death of the process, `full` a power cut too.
             busy_timeout_s: How long to wait for other processes' locks on a SQLite file; > 0.
+            now: The clock that leases are measured by, for tests; None: the database's own, which no caller can set.
 
         Raises:
             LedgerUnavailable: the file cannot be opened or written, the server not reached.
             SchemaMismatch: the database is newer than this code, or a server's older.
             SettingsError: `database` is neither a path nor a URL we know.
         """
-        opened = Database(Address.of(database), durability, busy_timeout_s)
+        opened = Database(Address.of(database), durability, busy_timeout_s, now=now)
         try:
             prepare(opened)
+            if opened.now is None and opened.address.is_sqlite:
+                opened.now = steady_clock(opened)
         except BaseException:
             opened.dispose(forked=False)
             raise
@@ -68,10 +84,13 @@ class SqlLedger:
 
     # ---- nodes -----------------------------------------------------------------------------------------------------
 
-    def enter(self, entry: Entry) -> Short | Closure | None:
+    def enter(self, entry: Entry) -> Short | Closure | Crowded | None:
         """See `core.ports.Ledger.enter`."""
         self._upkeep.look_at_month(entry.at)
-        return self._database.transact(lambda tx: reserving.enter(tx, entry, self._windows))
+        verdict = self._database.transact(lambda tx: reserving.enter(tx, entry, self._windows))
+        if isinstance(verdict, Crowded) and verdict.kind == "children" and entry.enforce and self._reclaimed():
+            return self._database.transact(lambda tx: reserving.enter(tx, entry, self._windows))
+        return verdict
 
     def leave(self, node_id: str, *, outcome: str, at: datetime) -> None:
         """See `core.ports.Ledger.leave`."""
@@ -84,10 +103,13 @@ class SqlLedger:
         self._upkeep.look_at_month(hold.at)
         transact, windows = self._database.transact, self._windows
         try:
-            return transact(lambda tx: reserving.reserve(tx, hold, ask, windows, swept=False))
+            verdict = transact(lambda tx: reserving.reserve(tx, hold, ask, windows, swept=False))
         except LeaseOver:
-            self.sweep(hold.at)
-        return transact(lambda tx: reserving.reserve(tx, hold, ask, windows, swept=True))
+            self._sweep(None)
+            verdict = transact(lambda tx: reserving.reserve(tx, hold, ask, windows, swept=True))
+        if isinstance(verdict, Short) and verdict.reason is Reason.BUSY and self._reclaimed():
+            verdict = transact(lambda tx: reserving.reserve(tx, hold, ask, windows, swept=True))
+        return verdict
 
     def settle(self, hold_id: str, booking: Booking) -> Settled:
         """See `core.ports.Ledger.settle`."""
@@ -99,18 +121,41 @@ class SqlLedger:
         """See `core.ports.Ledger.keep`."""
         self._database.transact(lambda tx: settling.keep(tx, hold_id, booking))
 
-    def renew(self, hold_ids: Sequence[str], lease_until: datetime) -> None:
+    def renew(self, owner: str, hold_ids: Sequence[str], lease_s: float) -> None:
         """See `core.ports.Ledger.renew`."""
-        if hold_ids:
-            self._database.transact(lambda tx: settling.renew(tx, hold_ids, lease_until))
+        self._database.transact(lambda tx: settling.renew(tx, owner, hold_ids, lease_s))
 
     def charge(self, hold: Hold, booking: Booking) -> Settled:
         """See `core.ports.Ledger.charge`."""
         self._upkeep.look_at_month(hold.at)
         return self._database.transact(lambda tx: settling.charge(tx, hold, booking, self._windows))
 
-    def sweep(self, now: datetime) -> int:
+    def sweep(self, now: datetime | None = None) -> int:
         """See `core.ports.Ledger.sweep`."""
+        self._bury()
+        return self._sweep(now)
+
+    def _reclaimed(self) -> bool:
+        """Before somebody is told that others have the room: whether they are dead, and it was theirs no more.
+
+        Looked for once a second at most, because who waits for room asks many times a second.
+        """
+        now_s = SystemClock().monotonic()
+        if now_s - self._looked_s < _LOOK_EVERY_S:
+            return False
+        self._looked_s = now_s
+        if not self._bury():
+            return False
+        self._sweep(None)
+        return True
+
+    def _bury(self) -> bool:
+        dead = self._database.read(orphans.dead_owners)
+        if dead:
+            self._database.transact(lambda tx: orphans.bury(tx, dead))
+        return bool(dead)
+
+    def _sweep(self, now: datetime | None) -> int:
         swept = 0
         while batch := self._database.transact(lambda tx: settling.sweep(tx, now)):
             swept += batch

@@ -8,6 +8,7 @@ statements, so the difference decides whether a guard can be afforded.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from operator import itemgetter
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -110,13 +111,22 @@ class Statement:
 class Tx:
     """One open write transaction on the driver's connection."""
 
-    __slots__ = ("_driver", "largest", "statements")
+    __slots__ = ("_driver", "began", "largest", "statements")
 
-    def __init__(self, driver: Driver, statements: Statements, largest: int | None) -> None:
+    def __init__(
+        self, driver: Driver, statements: Statements, largest: int | None, began: datetime | None = None
+    ) -> None:
         self._driver = driver
         self.statements = statements
         self.largest = largest
         """The largest amount a column holds; None: more than anybody has."""
+        self.began = began
+        """The books' instant, where the database has no clock of its own (docs/adr/0013)."""
+
+    def now(self) -> datetime:
+        """The books' instant. Leases are measured by it alone, never by a caller's clock."""
+        found: datetime = self.began or self.rows(self.statements.instant(), {})[0][0]
+        return found
 
     @property
     def on_server(self) -> bool:
@@ -153,9 +163,20 @@ class Tx:
 class Statements:
     """Every statement of the inner loop, compiled when first needed. Shared by threads: a race compiles twice."""
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, *, server_time: bool) -> None:
         self.dialect = dialect
+        self.now: sa.ColumnElement[Any] = (
+            sa.type_coerce(sa.func.statement_timestamp(), Instant())
+            if server_time
+            else sa.bindparam("now", type_=Instant())
+        )
+        """The books' instant: the server's own, else the parameter `now`. Of the functions that tell it, this one lets
+        PostgreSQL use the index on leases."""
         self._known: dict[tuple[Any, ...], Statement] = {}
+
+    def instant(self) -> Statement:
+        """The books' instant."""
+        return self._keep(("instant",), lambda: Statement(sa.select(self.now), self.dialect, (self.now,)))
 
     def insert(self, table: sa.Table) -> Statement:
         """Insert one row with every column given."""
@@ -176,7 +197,7 @@ class Statements:
     def preflight(self, runs: int, scopes: int) -> Statement:
         """Is the attempt known, has a lease ended, is a run on the path closed? And the budgets stored for its scopes.
 
-        Three flags and a budget's columns: a row for each budget, or one without.
+        Three flags, the books' instant and a budget's columns: a row for each budget, or one without.
         """
         return self._keep(("preflight", runs, scopes), lambda: self._preflight(runs, scopes))
 
@@ -187,20 +208,64 @@ class Statements:
             # instead of all.
             began, ends = (sa.bindparam(name, type_=Instant()) for name in ("day_before", "day_after"))
             known = known.where(schema.transfer.c.held_at.between(began, ends))
-        over = sa.exists().where(schema.hold.c.lease_until <= sa.bindparam("now", type_=Instant()))
-        flags = sa.select(known.label("known"), over.label("over"), _closed(runs).label("shut")).subquery("flags")
+        over = sa.exists().where(schema.hold.c.lease_until <= self.now)
+        flags = sa.select(
+            known.label("known"), over.label("over"), _closed(runs).label("shut"), self.now.label("now")
+        ).subquery("flags")
         columns = (*flags.c, *BUDGET_COLUMNS)
         theirs = schema.budget.c.scope_key.in_(_binds("key", scopes)) if scopes else sa.false()
         clause = sa.select(*columns).select_from(flags.outerjoin(schema.budget, theirs))
         return Statement(clause, self.dialect, columns)
 
     def entering(self, runs: int) -> Statement:
-        """Is the node known, is a run on its path closed? Two flags in one row."""
+        """Is the node known, is a run on its path closed? Two flags and the books' instant in one row."""
         return self._keep(("entering", runs), lambda: self._entering(runs))
 
     def _entering(self, runs: int) -> Statement:
         known = sa.exists().where(schema.node.c.id == sa.bindparam("id"))
-        return Statement(sa.select(known, _closed(runs)), self.dialect)
+        clause = sa.select(known, _closed(runs), self.now.label("now"))
+        return Statement(clause, self.dialect, clause.selected_columns)
+
+    def lock_anchors(self, count: int) -> Statement:
+        """Lock anchors `id_0` … of a path, outermost first: ids sort by time, and what is above began before."""
+        return self._keep(("anchors", count), lambda: self._lock_anchors(count))
+
+    def _lock_anchors(self, count: int) -> Statement:
+        row = schema.anchor.c
+        clause = sa.select(*row).where(row.node_id.in_(_binds("id", count))).order_by(row.node_id).with_for_update()
+        return Statement(clause, self.dialect, tuple(row))
+
+    def count_below(self) -> Statement:
+        """Write what has begun below the anchor `node`."""
+        return self._keep(("below",), self._count_below)
+
+    def _count_below(self) -> Statement:
+        row = schema.anchor.c
+        counts = {name: sa.bindparam(name, type_=row[name].type) for name in ("begun", "spawns")}
+        where = row.node_id == sa.bindparam("node", type_=sa.String())
+        return Statement(sa.update(schema.anchor).where(where).values(counts), self.dialect)
+
+    def live_children(self) -> Statement:
+        """How many runs and agents directly below `parent` have not ended, in processes that live at `now`."""
+        return self._keep(("live",), self._live_children)
+
+    def _live_children(self) -> Statement:
+        row, owner = schema.node.c, schema.owner.c
+        lives = sa.exists().where(owner.id == row.owner, owner.lease_until > sa.bindparam("now", type_=Instant()))
+        clause = sa.select(sa.func.count()).where(
+            row.above_id == sa.bindparam("parent", type_=sa.String()), row.ended_at.is_(None), lives
+        )
+        return Statement(clause, self.dialect)
+
+    def lives(self) -> Statement:
+        """Process `id` lives until `lease_until`."""
+        return self._keep(("lives",), self._lives)
+
+    def _lives(self) -> Statement:
+        make = postgresql_insert if self.dialect.name == "postgresql" else sqlite_insert
+        insert = make(schema.owner)
+        clause = insert.on_conflict_do_update(index_elements=["id"], set_={"lease_until": insert.excluded.lease_until})
+        return Statement(clause, self.dialect, keys=["id", "lease_until"])
 
     def leaving(self) -> Statement:
         """End a node that has not ended."""

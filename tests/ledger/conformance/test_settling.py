@@ -136,12 +136,13 @@ def test_a_hold_nobody_settles_becomes_an_assumed_charge_not_free_money(ledger: 
     assert (row.by, row.assumed.pico, row.input_tokens) == (("lost", "assumed"), 4 * desk.cent, 100)
 
 
-def test_a_reservation_sweeps_expired_leases_first(ledger: Any, desk: Any) -> None:
+def test_a_reservation_sweeps_expired_leases_first(ledger: Any, desk: Any, clock: Any) -> None:
     scope = desk.scope(usd="0.04")
     lost = desk.hold(scope, lease_s=10)
     ledger.reserve(lost, desk.ask(cents=4))
 
-    ledger.reserve(desk.hold(scope, at=desk.noon + timedelta(seconds=11)), desk.ask(cents=1))
+    clock.advance(11)
+    ledger.reserve(desk.hold(scope), desk.ask(cents=1))
 
     state = ledger.states(lost.accounts)[0]
     assert (state.settled, state.held, state.live) == (4 * desk.cent, 0, 0)
@@ -154,7 +155,7 @@ def test_a_renewed_lease_is_not_swept_but_an_unresolved_one_is_not_renewed(ledge
     ledger.reserve(unknown, desk.ask())
     ledger.keep(unknown.id, desk.unknown())
 
-    ledger.renew([alive.id, unknown.id], desk.noon + timedelta(hours=2))
+    ledger.renew("owner", [alive.id, unknown.id], 7_200.0)
 
     assert ledger.sweep(desk.noon + timedelta(hours=1)) == 1
     assert ledger.states(alive.accounts)[0].live == 1
@@ -164,7 +165,7 @@ def test_renewing_nothing_renews_nothing(ledger: Any, desk: Any) -> None:
     hold = desk.hold(desk.scope(usd="1.00"))
     ledger.reserve(hold, desk.ask())
 
-    ledger.renew([], desk.noon + timedelta(hours=2))
+    ledger.renew("owner", [], 7_200.0)
 
     assert ledger.sweep(desk.noon + timedelta(hours=1)) == 1
 
