@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from typer.testing import CliRunner, Result
 
 from tokenguard.cli.db import app
+from tokenguard.ledger import schema
 
 
 def run(*arguments: str) -> Result:
@@ -30,7 +31,7 @@ def test_upgrade_creates_the_tables_and_may_be_repeated(sqlite: str) -> None:
     first, second = run("upgrade", "--database", sqlite), run("upgrade", "--database", sqlite)
 
     assert (first.exit_code, second.exit_code) == (0, 0)
-    assert "none → 0001" in first.output
+    assert f"none → {schema.SCHEMA_VERSION}" in first.output
     assert "up to date" in second.output
 
 
@@ -38,14 +39,18 @@ def test_upgrade_prepares_a_server_too(postgres: str) -> None:
     done = run("upgrade", "--database", postgres, "--json")
 
     assert done.exit_code == 0
-    assert json.loads(done.output)["after"] == "0001"
+    assert json.loads(done.output)["after"] == schema.SCHEMA_VERSION
 
 
 def test_current_says_which_schema_there_is(spent: str) -> None:
     done = run("current", "--database", spent, "--json")
 
     assert done.exit_code == 0
-    assert json.loads(done.output) == {"database": spent, "found": "0001", "expected": "0001"}
+    assert json.loads(done.output) == {
+        "database": spent,
+        "found": schema.SCHEMA_VERSION,
+        "expected": schema.SCHEMA_VERSION,
+    }
 
 
 def test_current_is_a_finding_where_the_tables_are_missing(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tokenguard.testing import FakeClock
 
 @pytest.fixture
 def books() -> MemoryLedger:
-    return MemoryLedger(clock=None, ids=None)  # type: ignore[arg-type]  # neither is asked here
+    return MemoryLedger(FakeClock(), RandomIds())
 
 
 def spend(ledger: MemoryLedger, desk: Any, scope: Any, calls: int) -> None:

@@ -15,7 +15,11 @@ from tokenguard.core.books import Status
 @pytest.fixture
 def busy_ledger(sql_ledger: Any, desk: Any) -> Any:
     """A ledger in which everything has happened once."""
-    path = (desk.scope("scope:acme", usd="9.00", per="day"), desk.scope("run:1", usd="5.00", tokens=100_000, calls=50))
+    path = (
+        desk.scope("scope:acme", usd="9.00", per="day"),
+        desk.scope("scope:acme/search", usd="9.00", per="rolling 24h"),
+        desk.scope("run:1", usd="5.00", tokens=100_000, calls=50),
+    )
     posted, void, lost, late, kept, held = holds = [desk.hold(*path, lease_s=60) for _ in range(6)]
     for hold in holds:
         sql_ledger.reserve(hold, desk.ask(cents=2))
@@ -54,6 +58,8 @@ def test_an_empty_ledger_replays(sql_ledger: Any) -> None:
         ("UPDATE tg_balance SET held = held + 1 WHERE unit = 'usd' AND scope_key = 'scope:acme'", "balance"),
         ("UPDATE tg_balance SET live = live + 1 WHERE unit = 'calls'", "balance"),
         ("DELETE FROM tg_balance WHERE unit = 'tokens'", "balance"),
+        ("UPDATE tg_window_slice SET settled = settled + 1", "window_slice"),
+        ("DELETE FROM tg_window_slice", "window_slice"),
         ("DELETE FROM tg_hold", "hold"),
         ("DELETE FROM tg_transfer WHERE phase = 3", "balance"),
         ("UPDATE tg_spend_event SET usd_pico = usd_pico + 1 WHERE revision = 3", "spend_event"),

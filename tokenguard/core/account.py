@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from tokenguard.core.budget import Budget, Per, Unit
+from tokenguard.core.rolling import is_rolling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,10 +141,12 @@ def account_id(scope_key: str, unit: Unit, per: Per, tz: str, bucket: str) -> st
 def window_at(per: Per, tz: str, at: datetime) -> Window:
     """The window of `per` that holds the instant `at` (aware), by the calendar of `tz`.
 
+    A rolling one is a single account for good, whose amounts are kept in slices (core/rolling.py).
+
     Weeks begin on Monday. The bucket names the window's start in UTC, so an hour that a time zone repeats in autumn
     is two windows, and a day of 23 or 25 hours is one.
     """
-    if per in ("run", "total"):
+    if per in ("run", "total") or is_rolling(per):
         return _FOREVER
     # Windows begin and end on whole minutes, so that one look a minute is enough.
     return _window_in(per, tz, _minute_of(at))

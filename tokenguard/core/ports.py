@@ -126,8 +126,13 @@ class Ledger(Protocol):
         """Closures in force on any of the runs, root first in the order given."""
         ...
 
-    def states(self, accounts: Sequence[Account]) -> tuple[AccountState, ...]:
-        """Balances of the accounts, in order; one never used shows its declared cap."""
+    def states(self, accounts: Sequence[Account], at: datetime | None = None) -> tuple[AccountState, ...]:
+        """Balances of the accounts, in order; one never used shows its declared cap.
+
+        Args:
+            accounts: Whose balances.
+            at: When, for rolling windows; None: now.
+        """
         ...
 
     def record(self, event: GuardEvent) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import cast
 
 from tokenguard.core.account import Account, Scope, Window, account_id, window_at
 from tokenguard.core.budget import Budget, Per, Unit
@@ -22,6 +21,7 @@ __all__ = [
     "Opening",
     "StoredBudget",
     "Windows",
+    "check_cap",
     "check_top_up",
     "declared_budgets",
     "is_open",
@@ -162,18 +162,22 @@ def is_open(account: Account, at: datetime) -> bool:
     return account.ends_at is None or account.ends_at > at
 
 
-def person_budget(old: StoredBudget | None, scope_key: str, *, unit: Unit, per: str, tz: str, cap: int) -> StoredBudget:
-    """A budget as a person sets it: the cap is theirs, the declaration beneath it stays what it was.
+def check_cap(unit: Unit, per: str, tz: str, cap: int) -> str:
+    """The period as it is spelled in the books, if a person may set such a cap.
 
     Raises:
         BadAmount: the cap is below zero, the period or the time zone unknown.
     """
     _check_amount(unit, cap)
-    known = Budget(calls=0, per=cast("Per", per), tz=tz)
+    return Budget(calls=0, per=per, tz=tz).per
+
+
+def person_budget(old: StoredBudget | None, scope_key: str, *, unit: Unit, per: str, tz: str, cap: int) -> StoredBudget:
+    """A budget as a person sets it: the cap is theirs, the declaration beneath it stays what it was."""
     if old is not None:
         return replace(old, cap=cap, set_by="person")
     label = scope_key.partition(":")[2] or scope_key
-    return StoredBudget(scope_key, label, unit, known.per, known.tz, None, cap, set_by="person")
+    return StoredBudget(scope_key, label, unit, per, tz, None, cap, set_by="person")
 
 
 def redeclared(old: StoredBudget | None, new: StoredBudget) -> StoredBudget:

@@ -18,6 +18,7 @@ from tokenguard.ledger.accounts import (
     Opening,
     StoredBudget,
     Windows,
+    check_cap,
     check_top_up,
     declared_budgets,
     is_open,
@@ -28,6 +29,7 @@ from tokenguard.ledger.accounts import (
 from tokenguard.ledger.closing import end_closures, record
 from tokenguard.ledger.postings import check_size, lock, open_balances
 from tokenguard.ledger.rows import budget_of, budget_row
+from tokenguard.ledger.slices import in_window
 from tokenguard.ledger.statements import BUDGET_COLUMNS, Tx, one_of
 
 __all__ = ["declare", "set_cap", "top_up"]
@@ -65,6 +67,7 @@ def set_cap(
     ids: Ids,
 ) -> None:
     """See `core.ports.Ledger.set_cap`; ends closures of that cap where it is raised."""
+    per = check_cap(unit, per, tz, cap)
     old = next((one for one in _stored(tx, scope_key) if (one.unit, one.per, one.tz) == (unit, per, tz)), None)
     budget = person_budget(old, scope_key, unit=unit, per=per, tz=tz, cap=cap)
     _store(tx, budget, at, known=old is not None)
@@ -94,7 +97,7 @@ def top_up(
     end_closures(tx, [one.account.id for one in states], by=by, why=f"raised by {spoken(unit, amount)}", at=at)
     sentence = f"{by} raised {unit} of {scope_key} by {spoken(unit, amount)}."
     record(tx, GuardEvent(ids.new(), at, "topped_up", None, scope_key, sentence, {"by": by, "amount": str(amount)}))
-    return tuple(replace(one, cap=one.cap + amount) for one in states)
+    return in_window(tx, [replace(one, cap=one.cap + amount) for one in states], at)
 
 
 def _stored(tx: Tx, scope_key: str) -> Iterable[StoredBudget]:

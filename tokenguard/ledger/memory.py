@@ -72,7 +72,7 @@ class MemoryLedger:
     """Books in this process's memory; gone when it ends.
 
     Args:
-        clock: Unused by the books themselves, whose records carry their instants; kept for symmetry with `SqlLedger`.
+        clock: Tells the time where a record does not carry it.
         ids: Names the events of acts that a person takes (`top_up`, `set_cap`, `reopen`).
     """
 
@@ -108,11 +108,12 @@ class MemoryLedger:
                 return closure
             path = self._caps.path(entry.accounts, entry.scope_keys, entry.at)
             balances = [one for one in path if one.account.unit is Unit.STEPS]
-            verdict = judge(Ask(calls=0, steps=1), [one.state() for one in balances])
+            ask = Ask(calls=0, steps=1)
+            verdict = judge(ask, [one.state(entry.at) for one in balances])
             if isinstance(verdict, Short) and entry.enforce:
-                return verdict
+                return self._caps.with_room(verdict, ask, entry.at)
             for balance in balances:
-                balance.settled += 1
+                balance.settle(1, entry.at)
             self._nodes.add(Node.of(entry))
             return None
 
@@ -140,10 +141,10 @@ class MemoryLedger:
             if closure is not None and hold.enforce:
                 return closure
             balances = self._caps.path(hold.accounts, hold.scope_keys, hold.at)
-            states = tuple([one.state() for one in balances])
+            states = tuple([one.state(hold.at) for one in balances])
             verdict = judge(ask, states, enforce=hold.enforce)
             if isinstance(verdict, Short):
-                return verdict
+                return self._caps.with_room(verdict, ask, hold.at)
             for balance in balances:
                 balance.held += verdict.amounts.of(balance.account.unit)
                 balance.live += 1
@@ -160,7 +161,7 @@ class MemoryLedger:
                 return self._settle_again(hold_id, booking)
             self._release(held, booking)
             self._remember(hold_id, _Resolved(held.hold, booking, held.balances, held.input_bound))
-            return Settled(tuple([one.state() for one in held.balances]))
+            return Settled(tuple([one.state(booking.at) for one in held.balances]))
 
     def keep(self, hold_id: str, booking: Booking) -> None:
         """See `core.ports.Ledger.keep`."""
@@ -195,10 +196,10 @@ class MemoryLedger:
                 )
             balances = self._caps.path(hold.accounts, hold.scope_keys, hold.at)
             for balance in balances:
-                balance.settled += booking.amounts.of(balance.account.unit)
+                balance.settle(booking.amounts.of(balance.account.unit), hold.at)
             self._totals.add(hold.facts, booking, booking.amounts.tokens)
             self._remember(hold.id, _Resolved(hold, booking, balances, booking.amounts.tokens))
-            return Settled(tuple(one.state() for one in balances))
+            return Settled(tuple(one.state(booking.at) for one in balances))
 
     def sweep(self, now: datetime) -> int:
         """See `core.ports.Ledger.sweep`."""
@@ -222,7 +223,7 @@ class MemoryLedger:
         for balance in held.balances:
             unit = balance.account.unit
             balance.held -= was.of(unit)
-            balance.settled += now.of(unit)
+            balance.settle(now.of(unit), held.hold.at)
             balance.live -= 1
         self._totals.add(held.hold.facts, booking, held.input_bound)
 
@@ -235,15 +236,16 @@ class MemoryLedger:
             before, facts, bound = known.booking, known.hold.facts, known.input_bound
             for balance in known.balances:
                 unit = balance.account.unit
-                balance.settled += booking.amounts.of(unit) - before.amounts.of(unit)
+                balance.settle(booking.amounts.of(unit) - before.amounts.of(unit), known.hold.at)
             self._totals.add(facts, before, bound, sign=-1)
             self._totals.add(facts, booking, bound, at=before.at)
             known.booking, known.expired, known.late = booking, False, True
-            return Settled(tuple(one.state() for one in known.balances), late=True)
+            return Settled(tuple(one.state(booking.at) for one in known.balances), late=True)
         stands, came = numbers_of(known.booking), numbers_of(booking)
         if stands != came:
             raise other_numbers(hold_id, stands, came)
-        return Settled(tuple(one.state() for one in known.balances), duplicate=True, late=known.late)
+        states = tuple(one.state(booking.at) for one in known.balances)
+        return Settled(states, duplicate=True, late=known.late)
 
     def _remember(self, hold_id: str, resolved: _Resolved) -> None:
         self._resolved[hold_id] = resolved
@@ -275,10 +277,11 @@ class MemoryLedger:
                 self._act("topped_up", scope_key, sentence, at, by=by, amount=str(amount))
             return states
 
-    def states(self, accounts: Sequence[Account]) -> tuple[AccountState, ...]:
+    def states(self, accounts: Sequence[Account], at: datetime | None = None) -> tuple[AccountState, ...]:
         """See `core.ports.Ledger.states`."""
+        now = at or self._clock.now()
         with self._lock:
-            return tuple(self._caps.state(account) for account in accounts)
+            return tuple(self._caps.state(account, now) for account in accounts)
 
     def budgets(self, at: datetime) -> tuple[BudgetState, ...]:
         """Every stored budget with the balance of its window at `at`, by scope key, unit, period and time zone."""

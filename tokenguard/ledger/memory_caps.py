@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 from weakref import WeakValueDictionary
 
 from tokenguard.core.account import Account, Scope, account_id
 from tokenguard.core.budget import Unit
-from tokenguard.core.verdict import AccountState
+from tokenguard.core.rolling import SLICES, counted_from, is_rolling, room_at, slice_at
+from tokenguard.core.verdict import AccountState, Ask, Reason, Short, kept_back
 from tokenguard.ledger.accounts import (
     BudgetState,
     Opening,
     StoredBudget,
     Windows,
+    check_cap,
     declared_budgets,
     is_open,
     openings_for,
@@ -32,16 +35,38 @@ _LATE: Final = timedelta(days=1)
 class Balance:
     """A balance row; amounts in the account's unit."""
 
-    __slots__ = ("__weakref__", "account", "cap", "held", "live", "settled")
+    __slots__ = ("__weakref__", "_slices", "account", "cap", "held", "live", "settled")
 
     def __init__(self, account: Account, cap: int) -> None:
         self.account = account
         self.cap = cap
         self.settled = self.held = self.live = 0
+        self._slices: dict[datetime, int] | None = {} if is_rolling(account.per) else None
+        """What the holds of each slice of time settled; None: no rolling window."""
 
-    def state(self) -> AccountState:
-        """It as a value."""
-        return AccountState(self.account, self.cap, self.settled, self.held, self.live)
+    def settle(self, amount: int, held_at: datetime) -> None:
+        """Settle, in the window that held the hold."""
+        self.settled += amount
+        if self._slices is not None:
+            start = slice_at(self.account.per, held_at)
+            self._slices[start] = self._slices.get(start, 0) + amount
+            if len(self._slices) > 4 * SLICES:
+                self._forget_slices()
+
+    def state(self, at: datetime) -> AccountState:
+        """It as a value, with what counts at `at`."""
+        settled = self.settled if self._slices is None else sum(amount for _, amount in self.slices(at))
+        return AccountState(self.account, self.cap, settled, self.held, self.live)
+
+    def slices(self, at: datetime) -> list[tuple[datetime, int]]:
+        """The slices of a rolling window that count at `at`, oldest first."""
+        since = counted_from(self.account.per, at)
+        return sorted(one for one in (self._slices or {}).items() if one[0] >= since)
+
+    def _forget_slices(self) -> None:
+        """Keep the newest two windows' worth."""
+        assert self._slices is not None, "asked only where there are some"
+        self._slices = dict(sorted(self._slices.items())[-2 * SLICES :])
 
 
 class Caps:
@@ -78,6 +103,15 @@ class Caps:
                 self._by_scope.setdefault(opening.account.scope_key, []).append(opening.account.id)
         return balance
 
+    def with_room(self, short: Short, ask: Ask, at: datetime) -> Short:
+        """A verdict with the instant at which a rolling window will have room."""
+        account = short.state.account
+        if short.reason is not Reason.SPENT or not is_rolling(account.per):
+            return short
+        balance = self._balances.get(account.id) or self._forgotten[account.id]
+        missing = short.asked - short.state.free + kept_back(short.state, ask)
+        return replace(short, retry_at=room_at(account.per, balance.slices(at), missing))
+
     def declare(self, scope: Scope, at: datetime) -> None:
         """Replace what the code declared before; a scope without budgets changes nothing."""
         declared = {one.key: one for one in declared_budgets(scope)}
@@ -93,6 +127,7 @@ class Caps:
 
     def set_cap(self, scope_key: str, *, unit: Unit, per: str, tz: str, cap: int, at: datetime) -> set[str]:
         """Set a cap as a person; the id of its account where that was raised."""
+        per = check_cap(unit, per, tz, cap)
         stored = self._budgets.setdefault(scope_key, {})
         old = stored.get((scope_key, unit, per, tz))
         budget = person_budget(old, scope_key, unit=unit, per=per, tz=tz, cap=cap)
@@ -115,13 +150,13 @@ class Caps:
         ]
         for balance in raised:
             balance.cap += amount
-        return tuple(one.state() for one in sorted(raised, key=lambda one: one.account.id))
+        return tuple(one.state(at) for one in sorted(raised, key=lambda one: one.account.id))
 
-    def state(self, account: Account) -> AccountState:
+    def state(self, account: Account, at: datetime) -> AccountState:
         """The account's balance; one never used shows the cap it would open with."""
         known = self._balances.get(account.id) or self._forgotten.get(account.id)
         if known is not None:
-            return known.state()
+            return known.state(at)
         for one in self._budgets.get(account.scope_key, {}).values():
             if account_id(one.scope_key, one.unit, one.per, one.tz, account.bucket) == account.id:
                 return AccountState(account, one.cap, 0, 0, 0)
@@ -131,7 +166,7 @@ class Caps:
         """Every stored budget with the balance of its window at `at`."""
         stored = [one for group in self._budgets.values() for one in group.values()]
         return tuple(
-            BudgetState(one, self.state(one.account_in(self._windows.at(one.per, one.tz, at))))
+            BudgetState(one, self.state(one.account_in(self._windows.at(one.per, one.tz, at)), at))
             for one in sorted(stored, key=lambda one: one.key)
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -14,11 +14,13 @@ from tokenguard.ledger import schema
 from tokenguard.ledger.accounts import Opening, spoken
 from tokenguard.ledger.event_rows import BookedEvent, event_row, line_rows, rollup_row
 from tokenguard.ledger.rows import balance_row, by_unit, state_of
+from tokenguard.ledger.slices import add_to_slices
 from tokenguard.ledger.statements import Tx
 
 __all__ = ["check_size", "lock", "move", "open_balances", "write_event", "write_transfer"]
 
 _NOTHING: Final = Amounts()
+_NOTHING_LEFT: Final[Mapping[str, int]] = {}
 
 
 def lock(tx: Tx, account_ids: Sequence[str]) -> tuple[AccountState, ...]:
@@ -77,6 +79,7 @@ def move(
     settled: Amounts | Sequence[int] = _NOTHING,
     live: int,
     within_caps: bool = False,
+    left: Mapping[str, int] = _NOTHING_LEFT,
 ) -> tuple[AccountState, ...]:
     """Change the locked balances; the states after it.
 
@@ -87,6 +90,8 @@ def move(
         settled: Change of what is settled, by unit; may be negative.
         live: Change of the number of open holds.
         within_caps: Insist that no cap is passed, although `judge` said so: the condition is in the UPDATE itself.
+        left: By rolling account, what it settled and its window does not hold any more (`slices.left_behind`); counts
+            where `within_caps` does.
 
     Raises:
         LedgerInvariant: a balance would become unsound.
@@ -100,7 +105,9 @@ def move(
         check_size(tx, one.account.unit, one.held)
     ids = {f"id_{place}": one.account.id for place, one in enumerate(states)}
     params = {**ids, **by_unit("h", h), **by_unit("s", s), "live": live}
-    touched = tx.run(tx.statements.move(len(states), within_caps=within_caps), params)
+    for place, (account_id, amount) in enumerate(left.items()):
+        params |= {f"rolling_{place}": account_id, f"left_{place}": amount}
+    touched = tx.run(tx.statements.move(len(states), within_caps=within_caps, rolling=len(left)), params)
     if touched != len(states):
         raise LedgerInvariant(
             f"{len(states)} balances were to change and {touched} could: the books contradict themselves. "
@@ -110,7 +117,12 @@ def move(
     return after
 
 
+_ZERO: Final = (0, 0, 0, 0)
+
+
 def _four(amounts: Amounts | Sequence[int]) -> Sequence[int]:
+    if amounts is _NOTHING:
+        return _ZERO
     return (amounts.usd_pico, amounts.tokens, amounts.calls, amounts.steps) if isinstance(amounts, Amounts) else amounts
 
 
@@ -137,11 +149,16 @@ def write_transfer(
     settled: Amounts | Sequence[int] = _NOTHING,
     live: int = 0,
 ) -> None:
-    """Append the fact behind a `move`; a second one of the same phase is refused by the key."""
+    """Append the fact behind a `move`; a second one of the same phase is refused by the key.
+
+    What it settles on rolling accounts goes to the slices of `held_at`, so read `slices.in_window` after this.
+    """
     h, s = _four(held), _four(settled)
     legs = [[one.account.id, h[_PLACE[one.account.unit]], s[_PLACE[one.account.unit]], live] for one in states]
     row = {"hold_id": hold_id, "held_at": held_at, "phase": phase, "kind": kind, "at": at, "legs": legs}
     tx.run(tx.statements.insert(schema.transfer), row)
+    if s is not _ZERO:
+        add_to_slices(tx, states, [s[_PLACE[one.account.unit]] for one in states], held_at)
 
 
 def write_event(tx: Tx, event: BookedEvent, *, taken_back: bool = False) -> None:

@@ -19,6 +19,7 @@ from tokenguard.ledger.closing import standing_on
 from tokenguard.ledger.outcomes import resolved_already
 from tokenguard.ledger.postings import lock, move, open_balances, write_transfer
 from tokenguard.ledger.rows import budget_of, granted_of, hold_row, node_row
+from tokenguard.ledger.slices import in_window, left_behind, with_room
 from tokenguard.ledger.statements import Tx
 
 __all__ = ["ONE_STEP", "STEP", "LeaseOver", "enter", "leave", "path_of", "reserve"]
@@ -52,13 +53,15 @@ def reserve(tx: Tx, hold: Hold, ask: Ask, windows: Windows, *, swept: bool) -> G
     if shut and hold.enforce and (standing := standing_on(tx, hold.run_ids)):
         return standing[0]
     stored = [budget_of(row[3:]) for row in rows if row[3] is not None]
-    states = open_balances(tx, openings_for(hold.accounts, hold.scope_keys, stored, hold.at, windows))
+    locked = open_balances(tx, openings_for(hold.accounts, hold.scope_keys, stored, hold.at, windows))
+    states = in_window(tx, locked, hold.at)
     verdict = judge(ask, states, enforce=hold.enforce)
     if isinstance(verdict, Short):
-        return verdict
-    move(tx, states, held=verdict.amounts, live=1, within_caps=hold.enforce)
+        return with_room(tx, verdict, ask, hold.at)
+    left = left_behind(locked, states)
+    move(tx, locked, held=verdict.amounts, live=1, within_caps=hold.enforce, left=left)
     tx.run(tx.statements.insert(schema.hold), hold_row(hold, ask, verdict))
-    write_transfer(tx, hold.id, states, held_at=hold.at, phase=1, kind="hold", at=hold.at, held=verdict.amounts, live=1)
+    write_transfer(tx, hold.id, locked, held_at=hold.at, phase=1, kind="hold", at=hold.at, held=verdict.amounts, live=1)
     return verdict
 
 
@@ -74,9 +77,9 @@ def enter(tx: Tx, entry: Entry, windows: Windows) -> Short | Closure | None:
     steps = tuple(one for one in path if one.account.unit is Unit.STEPS)
     if steps:
         states = open_balances(tx, steps)
-        verdict = judge(ONE_STEP, states)
+        verdict = judge(ONE_STEP, in_window(tx, states, entry.at))
         if isinstance(verdict, Short) and entry.enforce:
-            return verdict
+            return with_room(tx, verdict, ONE_STEP, entry.at)
         move(tx, states, settled=STEP, live=0)
         write_transfer(tx, entry.id, states, held_at=entry.at, phase=2, kind="post", at=entry.at, settled=STEP)
     tx.run(tx.statements.insert(schema.node), node_row(entry))

@@ -27,9 +27,10 @@ __all__ = [
     "spend_event",
     "spend_line",
     "transfer",
+    "window_slice",
 ]
 
-SCHEMA_VERSION: Final = "0001"
+SCHEMA_VERSION: Final = "0005"
 """The newest revision in `migrations/versions`. Revisions are numbered, so that older and newer can be told apart."""
 
 VERSION_TABLE: Final = "tg_schema_version"
@@ -118,6 +119,16 @@ balance: Final = sa.Table(
     _pico("held"),
     _count("live"),
     sa.Index("tg_balance_scope", "scope_key"),
+)
+
+window_slice: Final = sa.Table(
+    "tg_window_slice",
+    metadata,
+    # Of a rolling account: what the holds of one slice of time settled. Changed only under its balance's lock.
+    _ref("account_id", key=True),
+    sa.Column("starts_at", Instant(), primary_key=True),
+    _pico("settled"),
+    sqlite_with_rowid=False,
 )
 
 hold: Final = sa.Table(

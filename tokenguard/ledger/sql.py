@@ -130,9 +130,10 @@ class SqlLedger:
             lambda tx: capping.top_up(tx, scope_key, unit, amount, by=by, at=at, windows=self._windows, ids=self._ids)
         )
 
-    def states(self, accounts: Sequence[Account]) -> tuple[AccountState, ...]:
+    def states(self, accounts: Sequence[Account], at: datetime | None = None) -> tuple[AccountState, ...]:
         """See `core.ports.Ledger.states`."""
-        return self._database.read(lambda connection: queries.states(connection, accounts)) if accounts else ()
+        now = at or self._clock.now()
+        return self._database.read(lambda connection: queries.states(connection, accounts, now)) if accounts else ()
 
     def budgets(self, at: datetime) -> tuple[BudgetState, ...]:
         """Every stored budget with the balance of its window at `at`, by scope key, unit, period and time zone."""
