@@ -101,6 +101,7 @@ class Path:
 
 
 _FOREVER = Window("", None)
+_MINUTE = timedelta(minutes=1)
 
 
 def accounts_on(path: Sequence[Scope], at: datetime) -> tuple[Account, ...]:
@@ -161,15 +162,11 @@ def _minute_of(at: datetime) -> datetime:
 @lru_cache(maxsize=256)
 def _window_in(per: Per, tz: str, at: datetime) -> Window:
     """The calendar window that holds the minute `at`."""
+    if per == "minute":
+        return Window(at.strftime("%Y-%m-%dT%H:%MZ"), at + _MINUTE)
     local = at.astimezone(ZoneInfo(tz))
-    if per in ("minute", "hour"):
-        # Offsets are whole minutes but not whole hours (India), so the local field decides, in UTC arithmetic.
-        past = timedelta(
-            minutes=0 if per == "minute" else local.minute, seconds=local.second, microseconds=local.microsecond
-        )
-        start = at.astimezone(UTC) - past
-        end = start + (timedelta(minutes=1) if per == "minute" else timedelta(hours=1))
-        return Window(start.strftime("%Y-%m-%dT%H:%MZ"), end)
+    if per == "hour":
+        return _hour_in(local, at)
     midnight = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     if per == "day":
         first, after = midnight, midnight + timedelta(days=1)
@@ -180,3 +177,16 @@ def _window_in(per: Per, tz: str, at: datetime) -> Window:
         first = midnight.replace(day=1)
         after = (first + timedelta(days=32)).replace(day=1)
     return Window(first.astimezone(UTC).strftime("%Y-%m-%dT%H:%MZ"), after.astimezone(UTC))
+
+
+def _hour_in(local: datetime, at: datetime) -> Window:
+    """The hour of a zone's clock that holds the minute `at` (UTC), which the zone shows as `local`."""
+    # Offsets are whole minutes but not whole hours (India), so the local field decides, in UTC arithmetic.
+    start = at - timedelta(minutes=local.minute)
+    end = start + timedelta(hours=1)
+    # A clock that moves by half an hour (Lord Howe Island) cuts an hour short on either side of the change.
+    while start.astimezone(local.tzinfo).utcoffset() != local.utcoffset():
+        start += _MINUTE
+    while (end - _MINUTE).astimezone(local.tzinfo).utcoffset() != local.utcoffset():
+        end -= _MINUTE
+    return Window(start.strftime("%Y-%m-%dT%H:%MZ"), end)

@@ -125,8 +125,13 @@ def _key(budget: StoredBudget) -> tuple[sa.ColumnElement[bool], ...]:
 
 
 def _refresh(tx: Tx, budget: StoredBudget, at: datetime, windows: Windows, *, cap: int | None) -> None:
-    """Bring the balance of a budget's open window up to a new declaration or cap, where there is one."""
+    """Bring the balance of a budget's open window up to a new declaration or cap.
+
+    It is opened where it is not there: a reservation that read the budget before this change, and opens the balance
+    after it, would write the cap that it read.
+    """
     fresh = budget.account_in(windows.at(budget.per, budget.tz, at))
+    open_balances(tx, [Opening(fresh, budget.cap)])
     changes: dict[str, object] = {
         "label": fresh.scope_label,
         "declared": fresh.cap,
