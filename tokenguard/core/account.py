@@ -19,7 +19,18 @@ from tokenguard.core.rolling import is_rolling
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Account", "Amounts", "Path", "Scope", "Window", "account_id", "account_of", "accounts_on", "window_at"]
+__all__ = [
+    "Account",
+    "Amounts",
+    "Path",
+    "Scope",
+    "Window",
+    "account_id",
+    "account_of",
+    "accounts_on",
+    "scope_key",
+    "window_at",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +111,14 @@ class Path:
         return latest[1]
 
 
+def scope_key(text: str) -> str | None:
+    """The key of the scope that a person means: a key, or a path such as `acme/search`; None where it names none."""
+    kind, _, name = text.partition(":")
+    key = text if kind in _KINDS and name else f"scope:{text.strip('/')}"
+    return None if key == "scope:" or not key.isprintable() else key
+
+
+_KINDS = ("scope", "agent", "run", "step")
 _FOREVER = Window("", None)
 _MINUTE = timedelta(minutes=1)
 

@@ -17,13 +17,24 @@ from threading import Lock
 from typing import Final
 
 from tokenguard.core.account import Account, Scope
-from tokenguard.core.books import Booking, Closure, Entry, GuardEvent, Hold, NodeSpend, Settled, SpendRow, Status
+from tokenguard.core.books import (
+    Booking,
+    Closure,
+    Entry,
+    GuardEvent,
+    Hold,
+    NodeSpend,
+    Settled,
+    Source,
+    SpendRow,
+    Status,
+)
 from tokenguard.core.budget import Unit
 from tokenguard.core.clock import Clock
 from tokenguard.core.ids import Ids
 from tokenguard.core.verdict import AccountState, Ask, Grant, Short, judge
 from tokenguard.errors import LedgerConflict
-from tokenguard.ledger.accounts import BudgetState, check_top_up, spoken
+from tokenguard.ledger.accounts import BudgetState, check_top_up, spoken, unset_sentence
 from tokenguard.ledger.memory_caps import Balance, Caps
 from tokenguard.ledger.outcomes import (
     assumed,
@@ -254,10 +265,10 @@ class MemoryLedger:
 
     # ---- budgets ---------------------------------------------------------------------------------------------------
 
-    def declare(self, scope: Scope, at: datetime) -> None:
+    def declare(self, scope: Scope, at: datetime, source: Source = Source.CODE) -> None:
         """See `core.ports.Ledger.declare`. A scope without budgets declares nothing and changes nothing."""
         with self._lock:
-            self._caps.declare(scope, at)
+            self._caps.declare(scope, at, source)
 
     def set_cap(self, scope_key: str, unit: Unit, per: str, tz: str, cap: int, *, by: str, at: datetime) -> None:
         """See `core.ports.Ledger.set_cap`; ends closures of that cap where it is raised."""
@@ -265,6 +276,19 @@ class MemoryLedger:
             self._end_closures(self._caps.set_cap(scope_key, unit=unit, per=per, tz=tz, cap=cap, at=at))
             sentence = f"{by} set {unit} per {per} of {scope_key} to {spoken(unit, cap)}."
             self._act("cap_set", scope_key, sentence, at, by=by, cap=str(cap))
+
+    def unset_cap(
+        self, scope_key: str, unit: Unit, per: str, tz: str, *, by: str, at: datetime, declared: bool = False
+    ) -> bool:
+        """See `core.ports.Ledger.unset_cap`."""
+        with self._lock:
+            found = self._caps.unset_cap(scope_key, unit=unit, per=per, tz=tz, declared=declared, at=at)
+            if found is None:
+                return False
+            old, budget, raised = found
+            self._end_closures(raised)
+            self._act("cap_unset", scope_key, unset_sentence(by, old, budget), at, by=by)
+            return True
 
     def top_up(self, scope_key: str, unit: Unit, amount: int, *, by: str, at: datetime) -> tuple[AccountState, ...]:
         """See `core.ports.Ledger.top_up`; the states come in the order of their account ids."""

@@ -9,6 +9,7 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from tokenguard.core.account import Account, Scope, account_id
+from tokenguard.core.books import Source
 from tokenguard.core.budget import Unit
 from tokenguard.core.rolling import SLICES, counted_from, is_rolling, room_at, slice_at
 from tokenguard.core.verdict import AccountState, Ask, Reason, Short, kept_back
@@ -23,6 +24,8 @@ from tokenguard.ledger.accounts import (
     openings_for,
     person_budget,
     redeclared,
+    undeclared,
+    without_person,
 )
 
 __all__ = ["Balance", "Caps"]
@@ -112,18 +115,21 @@ class Caps:
         missing = short.asked - short.state.free + kept_back(short.state, ask)
         return replace(short, retry_at=room_at(account.per, balance.slices(at), missing))
 
-    def declare(self, scope: Scope, at: datetime) -> None:
-        """Replace what the code declared before; a scope without budgets changes nothing."""
-        declared = {one.key: one for one in declared_budgets(scope)}
+    def declare(self, scope: Scope, at: datetime, source: Source = Source.CODE) -> None:
+        """Replace what the code or the file declared before; a scope without budgets changes nothing."""
+        declared = {one.key: one for one in declared_budgets(scope, source)}
         if not declared:
             return
         stored = self._budgets.setdefault(scope.key, {})
-        for key in [key for key, old in stored.items() if old.declared is not None and key not in declared]:
-            del stored[key]
-        for key, new in declared.items():
-            old = stored.get(key)
-            stored[key] = redeclared(old, new)
-            self._refresh(stored[key], at, cap=None if old and old.declared == new.declared else new.cap)
+        for key in [*stored, *(key for key in declared if key not in stored)]:
+            before, new = stored.get(key), declared.get(key)
+            after = redeclared(before, new) if new is not None else undeclared(stored[key], source)
+            if after is None:
+                del stored[key]
+            else:
+                stored[key] = after
+                changed = before is None or before.beneath != after.beneath
+                self._refresh(after, at, cap=after.cap if changed else None)
 
     def set_cap(self, scope_key: str, *, unit: Unit, per: str, tz: str, cap: int, at: datetime) -> set[str]:
         """Set a cap as a person; the id of its account where that was raised."""
@@ -132,10 +138,29 @@ class Caps:
         old = stored.get((scope_key, unit, per, tz))
         budget = person_budget(old, scope_key, unit=unit, per=per, tz=tz, cap=cap)
         stored[budget.key] = budget
+        return self._put(budget, at)
+
+    def unset_cap(
+        self, scope_key: str, *, unit: Unit, per: str, tz: str, declared: bool, at: datetime
+    ) -> tuple[StoredBudget, StoredBudget | None, set[str]] | None:
+        """Take a person's cap back, or forget the budget; as it was, as it is, and accounts that were raised by it."""
+        stored = self._budgets.get(scope_key, {})
+        old = stored.get((scope_key, unit, per, tz))
+        if old is None or not (declared or old.set_by == Source.PERSON):
+            return None
+        budget = None if declared else without_person(old)
+        if budget is None:
+            del stored[old.key]
+            return old, None, {old.account_in(self._windows.at(old.per, old.tz, at)).id}
+        stored[old.key] = budget
+        return old, budget, self._put(budget, at)
+
+    def _put(self, budget: StoredBudget, at: datetime) -> set[str]:
+        """Bring the open window to a budget's cap; the id of its account where that was raised."""
         account = budget.account_in(self._windows.at(budget.per, budget.tz, at))
-        before = self._balances[account.id].cap if account.id in self._balances else cap
-        self._refresh(budget, at, cap=cap)
-        return {account.id} if cap > before else set()
+        before = self._balances[account.id].cap if account.id in self._balances else budget.cap
+        self._refresh(budget, at, cap=budget.cap)
+        return {account.id} if budget.cap > before else set()
 
     def top_up(self, scope_key: str, unit: Unit, amount: int, at: datetime) -> tuple[AccountState, ...]:
         """Raise the scope's open windows; their states, by account id."""
@@ -185,10 +210,9 @@ class Caps:
                 del self._balances[key]
 
     def _refresh(self, budget: StoredBudget, at: datetime, *, cap: int | None) -> None:
-        """Bring the balance of a budget's open window up to a new declaration or cap."""
+        """Bring the balance of a budget's open window up to a new declaration or cap, and open it as SQL does."""
         fresh = budget.account_in(self._windows.at(budget.per, budget.tz, at))
-        balance = self._balances.get(fresh.id)
-        if balance is not None:
-            balance.account = fresh
-            if cap is not None:
-                balance.cap = cap
+        balance = self.balance(Opening(fresh, budget.cap))
+        balance.account = fresh
+        if cap is not None:
+            balance.cap = cap

@@ -99,6 +99,7 @@ budget: Final = sa.Table(
     _pico("reserve_final_pico"),
     _text("set_by", length=16),
     _instant("changed_at"),
+    _pico("in_file", null=True),
 )
 
 balance: Final = sa.Table(

@@ -7,7 +7,7 @@ from datetime import datetime
 from secrets import token_hex
 
 from tokenguard.core.account import Account, Scope
-from tokenguard.core.books import Booking, Closure, Entry, GuardEvent, Hold, NodeSpend, Settled, SpendRow
+from tokenguard.core.books import Booking, Closure, Entry, GuardEvent, Hold, NodeSpend, Settled, Source, SpendRow
 from tokenguard.core.budget import Unit
 from tokenguard.core.clock import Clock
 from tokenguard.core.ids import Ids
@@ -111,16 +111,35 @@ class SqlLedger:
 
     # ---- budgets ---------------------------------------------------------------------------------------------------
 
-    def declare(self, scope: Scope, at: datetime) -> None:
+    def declare(self, scope: Scope, at: datetime, source: Source = Source.CODE) -> None:
         """See `core.ports.Ledger.declare`."""
         if scope.budgets:
-            self._database.transact(lambda tx: capping.declare(tx, scope, at, self._windows))
+            self._database.transact(lambda tx: capping.declare(tx, scope, at, self._windows, source))
 
     def set_cap(self, scope_key: str, unit: Unit, per: str, tz: str, cap: int, *, by: str, at: datetime) -> None:
         """See `core.ports.Ledger.set_cap`."""
         self._database.transact(
             lambda tx: capping.set_cap(
                 tx, scope_key, unit=unit, per=per, tz=tz, cap=cap, by=by, at=at, windows=self._windows, ids=self._ids
+            )
+        )
+
+    def unset_cap(
+        self, scope_key: str, unit: Unit, per: str, tz: str, *, by: str, at: datetime, declared: bool = False
+    ) -> bool:
+        """See `core.ports.Ledger.unset_cap`."""
+        return self._database.transact(
+            lambda tx: capping.unset_cap(
+                tx,
+                scope_key,
+                unit=unit,
+                per=per,
+                tz=tz,
+                declared=declared,
+                by=by,
+                at=at,
+                windows=self._windows,
+                ids=self._ids,
             )
         )
 

@@ -1,4 +1,4 @@
-"""Rolling windows: what accounts settled, by slice of time.
+"""Rolling windows: what accounts settled, by slice of time; and caps that `tokenguard.toml` declares.
 
 Revision: 0005. The column types are spelled out and not imported: a script must build tomorrow what it built today.
 """
@@ -16,7 +16,8 @@ INSTANT = sa.BigInteger().with_variant(sa.DateTime(timezone=True), "postgresql")
 
 
 def upgrade() -> None:
-    """Add the table of slices."""
+    """Add the table of slices and the column of the file's caps."""
+    op.add_column("tg_budget", sa.Column("in_file", PICO, nullable=True))
     op.create_table(
         "tg_window_slice",
         sa.Column("account_id", sa.String(64), nullable=False),
