@@ -102,13 +102,72 @@ def test_a_week_with_a_clock_change_is_an_hour_shorter() -> None:
     assert window == Window("2026-03-22T23:00Z", utc(2026, 3, 29, 22))
 
 
-zones = st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kolkata", "America/New_York", "Africa/Cairo", "Pacific/Apia"])
-rolling = st.sampled_from([per for per in PERIODS if per not in ("run", "total")])
+ZONES = (
+    "UTC",
+    "Europe/Berlin",
+    "Asia/Kolkata",
+    "America/New_York",
+    "America/Havana",
+    "America/St_Johns",
+    "Africa/Cairo",
+    "Australia/Lord_Howe",
+    "Pacific/Apia",
+)
+zones = st.sampled_from(ZONES)
+calendar = st.sampled_from([per for per in PERIODS if per not in ("run", "total")])
 instants = st.integers(946_684_800, 2_840_140_800).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
 
 
+def clock_changes(tz: str, year: int) -> list[datetime]:
+    """The hours of a year in which a zone's clock changes."""
+    hours = [utc(year, 1, 1) + timedelta(hours=number) for number in range(366 * 24)]
+    offsets = [hour.astimezone(ZoneInfo(tz)).utcoffset() for hour in hours]
+    return [hour for hour, before, after in zip(hours, offsets, offsets[1:], strict=False) if before != after]
+
+
+@pytest.mark.parametrize("tz", ["Europe/Berlin", "America/New_York", "America/Havana", "Australia/Lord_Howe"])
+@pytest.mark.parametrize("per", ["minute", "hour", "day", "week", "month"])
+def test_windows_meet_without_gap_or_overlap_around_both_clock_changes_of_a_year(tz: str, per: Per) -> None:
+    changes = clock_changes(tz, 2026)
+    minutes = [change + timedelta(minutes=number) for change in changes for number in range(-2880, 2880)]
+
+    windows = [window_at(per, tz, at) for at in minutes]
+
+    starts = [datetime.strptime(one.bucket, "%Y-%m-%dT%H:%MZ").replace(tzinfo=UTC) for one in windows]
+    ends = [one.ends_at for one in windows]
+    assert len(changes) == 2
+    assert all(start <= at < end for start, at, end in zip(starts, minutes, ends, strict=True) if end)
+    for number in range(len(minutes) - 1):
+        if minutes[number + 1] - minutes[number] == timedelta(minutes=1) and windows[number] != windows[number + 1]:
+            assert ends[number] == starts[number + 1] == minutes[number + 1]
+
+
+@pytest.mark.parametrize(
+    ("tz", "per", "hours"),
+    [
+        ("Europe/Berlin", "day", {23, 25}),
+        ("America/New_York", "day", {23, 25}),
+        ("Australia/Lord_Howe", "day", {23.5, 24.5}),
+        ("Europe/Berlin", "week", {167, 169}),
+        ("Europe/Berlin", "month", {743, 745}),
+        ("America/New_York", "month", {743, 721}),
+    ],
+)
+def test_the_windows_of_both_clock_changes_are_as_long_as_the_calendar_says(
+    tz: str, per: Per, hours: set[float]
+) -> None:
+    windows = [window_at(per, tz, change + timedelta(minutes=59)) for change in clock_changes(tz, 2026)]
+
+    lengths = [
+        one.ends_at - datetime.strptime(one.bucket, "%Y-%m-%dT%H:%MZ").replace(tzinfo=UTC)
+        for one in windows
+        if one.ends_at
+    ]
+    assert {length / timedelta(hours=1) for length in lengths} == hours
+
+
 @settings(max_examples=300)
-@given(rolling, zones, instants)
+@given(calendar, zones, instants)
 def test_every_instant_lies_in_its_window_and_the_next_window_begins_where_it_ends(
     per: Per, tz: str, at: datetime
 ) -> None:

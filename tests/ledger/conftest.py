@@ -215,14 +215,18 @@ def sql_ledger(request: pytest.FixtureRequest) -> Any:
 @pytest.fixture
 def busy_ledger(sql_ledger: Any, desk: Any) -> Any:
     """A ledger in which everything has happened once."""
-    path = (desk.scope("scope:acme", usd="9.00", per="day"), desk.scope("run:1", usd="5.00", tokens=100_000, calls=50))
+    path = (
+        desk.scope("scope:acme", usd="9.00", per="day"),
+        desk.scope("scope:acme/search", usd="9.00", per="rolling 24h"),
+        desk.scope("run:1", usd="5.00", tokens=100_000, calls=50),
+    )
     posted, void, lost, late, kept, held = holds = [desk.hold(*path, lease_s=60) for _ in range(6)]
     for hold in holds:
         sql_ledger.reserve(hold, desk.ask(cents=2))
     sql_ledger.settle(posted.id, desk.booking(cents=1))
     sql_ledger.settle(void.id, desk.void())
     sql_ledger.keep(kept.id, desk.unknown())
-    sql_ledger.renew([held.id], desk.noon + timedelta(days=1))
+    sql_ledger.renew("owner", [held.id], 86_400.0)
     sql_ledger.sweep(desk.noon + timedelta(hours=1))
     sql_ledger.settle(late.id, desk.booking(cents=1, at=desk.noon + timedelta(hours=2)))
     sql_ledger.charge(desk.hold(*path), desk.booking(cents=3, status=Status.CHARGED))

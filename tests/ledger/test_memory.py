@@ -18,7 +18,7 @@ from tokenguard.testing import FakeClock
 
 @pytest.fixture
 def books() -> MemoryLedger:
-    return MemoryLedger(FakeClock(), ids=None)  # type: ignore[arg-type]  # nobody asks for ids here
+    return MemoryLedger(FakeClock(), RandomIds())
 
 
 def spend(ledger: MemoryLedger, desk: Any, scope: Any, calls: int) -> None:

@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from tokenguard.core.budget import Unit
 from tokenguard.core.verdict import Grant
 from tokenguard.ledger import reserving
 from tokenguard.ledger.accounts import Windows
+from tokenguard.ledger.postings import open_balances
 from tokenguard.ledger.statements import Tx
 
 SPENDER = str(Path(__file__).parent / "programs" / "spender.py")
@@ -238,3 +240,31 @@ def test_a_forked_child_writes_on_its_own_connection_and_leaves_the_parents_alon
     assert spend_a_cent(sql_ledger, desk, parent_hold)
     assert sql_ledger.states(parent_hold.accounts)[0].settled == 3 * desk.cent
     assert sql_ledger.verify().ok
+
+
+def test_a_cap_set_between_the_reading_of_a_budget_and_the_opening_of_its_balance_holds(
+    open_sql: Any, postgres: str, desk: Any
+) -> None:
+    ledger, person = open_sql(postgres), open_sql(postgres)
+    ledger.declare(desk.scope(usd="0.10", per="day"), desk.noon)
+    tomorrow = desk.noon + timedelta(days=1)
+
+    def reserve(tx: Tx) -> Any:
+        openings = reserving.path_of(tx, (), ("scope:acme",), tomorrow, Windows())
+        person.set_cap("scope:acme", Unit.USD, "day", "UTC", desk.cent, by="ada", at=tomorrow)
+        return open_balances(tx, openings)
+
+    states = ledger._database.transact(reserve)
+
+    assert [one.cap for one in states] == [desk.cent]
+
+
+def test_threads_under_a_rolling_cap_are_granted_what_it_pays_for(ledger: Any, desk: Any) -> None:
+    scope = desk.scope(usd="0.10", per="rolling 24h")
+    holds = [desk.hold(scope, at=desk.noon + timedelta(minutes=number)) for number in range(50)]
+
+    with ThreadPoolExecutor(16) as pool:
+        granted = sum(pool.map(lambda hold: spend_a_cent(ledger, desk, hold), holds))
+
+    state = ledger.states(holds[0].accounts, desk.noon + timedelta(hours=1))[0]
+    assert (granted, state.settled, state.held) == (10, 10 * desk.cent, 0)

@@ -33,6 +33,8 @@ def test_an_empty_ledger_replays(sql_ledger: Any) -> None:
         ("UPDATE tg_balance SET held = held + 1 WHERE unit = 'usd' AND scope_key = 'scope:acme'", "balance"),
         ("UPDATE tg_balance SET live = live + 1 WHERE unit = 'calls'", "balance"),
         ("DELETE FROM tg_balance WHERE unit = 'tokens'", "balance"),
+        ("UPDATE tg_window_slice SET settled = settled + 1", "window_slice"),
+        ("DELETE FROM tg_window_slice", "window_slice"),
         ("DELETE FROM tg_hold", "hold"),
         ("DELETE FROM tg_transfer WHERE phase = 3", "balance"),
         ("UPDATE tg_spend_event SET usd_pico = usd_pico + 1 WHERE revision = 3", "spend_event"),

@@ -28,7 +28,7 @@ START = datetime(2026, 3, 14, 23, 50, tzinfo=UTC)
 ROOT = Scope(
     "scope:acme", "acme", (Budget(usd="0.000000000900", per="hour"), Budget(tokens=1_500, per="day", tz="Asia/Kolkata"))
 )
-TEAM = Scope("scope:acme/search", "acme/search", (Budget(calls=30),))
+TEAM = Scope("scope:acme/search", "acme/search", (Budget(calls=30), Budget(usd="0.000000000500", per="rolling 10m")))
 RUNS = {name: Scope(f"run:{name}", f"run {name}", (Budget(usd="0.000000000400", steps=20),)) for name in ("a", "b")}
 
 picos = st.integers(0, 80)
@@ -249,7 +249,7 @@ class Ledgers(RuleBasedStateMachine):
     @rule(calls=st.integers(1, 20))
     def declare(self, calls: int) -> None:
         self.passed.update(self.accounts)
-        scope = replace(TEAM, budgets=(Budget(calls=calls),))
+        scope = replace(TEAM, budgets=(Budget(calls=calls), TEAM.budgets[1]))
         self.both(lambda ledger: ledger.declare(scope, self.now))
 
     @rule(run=names, by_cap=st.booleans())
@@ -265,7 +265,7 @@ class Ledgers(RuleBasedStateMachine):
     @invariant()
     def no_cap_is_passed_unless_the_truth_was_above_it(self) -> None:
         accounts = list(self.accounts.values())
-        for state in self.memory.states(accounts):
+        for state in self.memory.states(accounts, self.now):
             assert state.held >= 0
             if state.account.id not in self.passed:
                 assert state.settled + state.held <= state.cap
@@ -274,7 +274,7 @@ class Ledgers(RuleBasedStateMachine):
         accounts = list(self.accounts.values())
         minute = self.now.replace(second=0, microsecond=0)
         for read in (
-            lambda ledger: ledger.states(accounts),
+            lambda ledger: ledger.states(accounts, self.now),
             lambda ledger: ledger.closures(sorted(RUNS)),
             lambda ledger: ledger.budgets(self.now),
             lambda ledger: ledger.runs(),

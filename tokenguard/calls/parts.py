@@ -83,7 +83,7 @@ class Parts:
     tree_lock: threading.RLock = field(default_factory=threading.RLock)
     executor: ThreadPoolExecutor = field(default_factory=_new_executor)
     announced: dict[str, None] = field(default_factory=dict[str, None])
-    """Shared accounts whose stop was announced in this process, oldest first."""
+    """Shared accounts, and when they have room again, whose stop was announced in this process; oldest first."""
 
     watch: Watch = field(init=False)
     terms: KnownTerms = field(init=False)

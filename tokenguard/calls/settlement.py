@@ -87,10 +87,11 @@ def spent(short: Short, node: Node | None, parts: Parts) -> Flow[NoReturn]:
         raise error
     if run_id is not None:
         yield from close_scope(error, run_id, node, parts, account_id=account.id)
-    elif account.id not in parts.announced:
+    elif (mark := f"{account.id} {short.retry_at}") not in parts.announced:
+        # A calendar window is an account of its own; a rolling one is spent anew when it had room in between.
         while len(parts.announced) >= _ANNOUNCED_MAX:
             parts.announced.pop(next(iter(parts.announced)))
-        parts.announced[account.id] = None
+        parts.announced[mark] = None
         _stopped(error, node, parts)
     raise error
 

@@ -31,7 +31,7 @@ class _BudgetTable(BaseModel):
     tokens: int | None = None
     calls: int | None = None
     steps: int | None = None
-    per: Literal["run", "minute", "hour", "day", "week", "month", "total"] = "run"
+    per: str = "run"
     tz: str = "UTC"
 
     def budget(self) -> Budget:

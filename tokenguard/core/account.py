@@ -14,11 +14,23 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from tokenguard.core.budget import Budget, Per, Unit
+from tokenguard.core.rolling import is_rolling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Account", "Amounts", "Path", "Scope", "Window", "account_id", "account_of", "accounts_on", "window_at"]
+__all__ = [
+    "Account",
+    "Amounts",
+    "Path",
+    "Scope",
+    "Window",
+    "account_id",
+    "account_of",
+    "accounts_on",
+    "scope_key",
+    "window_at",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +111,16 @@ class Path:
         return latest[1]
 
 
+def scope_key(text: str) -> str | None:
+    """The key of the scope that a person means: a key, or a path such as `acme/search`; None where it names none."""
+    kind, _, name = text.partition(":")
+    key = text if kind in _KINDS and name else f"scope:{text.strip('/')}"
+    return None if key == "scope:" or not key.isprintable() else key
+
+
+_KINDS = ("scope", "agent", "run", "step")
 _FOREVER = Window("", None)
+_MINUTE = timedelta(minutes=1)
 
 
 def accounts_on(path: Sequence[Scope], at: datetime) -> tuple[Account, ...]:
@@ -140,10 +161,12 @@ def account_id(scope_key: str, unit: Unit, per: Per, tz: str, bucket: str) -> st
 def window_at(per: Per, tz: str, at: datetime) -> Window:
     """The window of `per` that holds the instant `at` (aware), by the calendar of `tz`.
 
+    A rolling one is a single account for good, whose amounts are kept in slices (core/rolling.py).
+
     Weeks begin on Monday. The bucket names the window's start in UTC, so an hour that a time zone repeats in autumn
     is two windows, and a day of 23 or 25 hours is one.
     """
-    if per in ("run", "total"):
+    if per in ("run", "total") or is_rolling(per):
         return _FOREVER
     # Windows begin and end on whole minutes, so that one look a minute is enough.
     return _window_in(per, tz, _minute_of(at))
@@ -158,15 +181,11 @@ def _minute_of(at: datetime) -> datetime:
 @lru_cache(maxsize=256)
 def _window_in(per: Per, tz: str, at: datetime) -> Window:
     """The calendar window that holds the minute `at`."""
+    if per == "minute":
+        return Window(at.strftime("%Y-%m-%dT%H:%MZ"), at + _MINUTE)
     local = at.astimezone(ZoneInfo(tz))
-    if per in ("minute", "hour"):
-        # Offsets are whole minutes but not whole hours (India), so the local field decides, in UTC arithmetic.
-        past = timedelta(
-            minutes=0 if per == "minute" else local.minute, seconds=local.second, microseconds=local.microsecond
-        )
-        start = at.astimezone(UTC) - past
-        end = start + (timedelta(minutes=1) if per == "minute" else timedelta(hours=1))
-        return Window(start.strftime("%Y-%m-%dT%H:%MZ"), end)
+    if per == "hour":
+        return _hour_in(local, at)
     midnight = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     if per == "day":
         first, after = midnight, midnight + timedelta(days=1)
@@ -177,3 +196,16 @@ def _window_in(per: Per, tz: str, at: datetime) -> Window:
         first = midnight.replace(day=1)
         after = (first + timedelta(days=32)).replace(day=1)
     return Window(first.astimezone(UTC).strftime("%Y-%m-%dT%H:%MZ"), after.astimezone(UTC))
+
+
+def _hour_in(local: datetime, at: datetime) -> Window:
+    """The hour of a zone's clock that holds the minute `at` (UTC), which the zone shows as `local`."""
+    # Offsets are whole minutes but not whole hours (India), so the local field decides, in UTC arithmetic.
+    start = at - timedelta(minutes=local.minute)
+    end = start + timedelta(hours=1)
+    # A clock that moves by half an hour (Lord Howe Island) cuts an hour short on either side of the change.
+    while start.astimezone(local.tzinfo).utcoffset() != local.utcoffset():
+        start += _MINUTE
+    while (end - _MINUTE).astimezone(local.tzinfo).utcoffset() != local.utcoffset():
+        end -= _MINUTE
+    return Window(start.strftime("%Y-%m-%dT%H:%MZ"), end)

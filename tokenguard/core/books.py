@@ -30,6 +30,7 @@ __all__ = [
     "Line",
     "NodeSpend",
     "Settled",
+    "Source",
     "SpendRow",
     "Status",
 ]
@@ -41,6 +42,16 @@ class Kind(StrEnum):
     RUN = "run"
     AGENT = "agent"
     STEP = "step"
+
+
+class Source(StrEnum):
+    """Who says what a cap is, weakest first: each wins over those before it."""
+
+    FILE = "file"
+    """`tokenguard.toml`."""
+    CODE = "code"
+    PERSON = "person"
+    """`tokenguard budget set`; stands until the declaration beneath it changes."""
 
 
 class Status(StrEnum):

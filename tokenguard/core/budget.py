@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Final, TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tokenguard.core.money import Money, UsdLike
+from tokenguard.core.rolling import is_rolling, read_rolling
 from tokenguard.errors import BadAmount
 
 __all__ = ["PERIODS", "Budget", "Limits", "Per", "Unit"]
 
-Per: TypeAlias = Literal["run", "minute", "hour", "day", "week", "month", "total"]
-PERIODS: Final[tuple[str, ...]] = get_args(Per)
+Per: TypeAlias = str
+"""One of `PERIODS`, or a rolling one: `rolling 24h` (minutes `m`, hours `h`, days `d`; 1 minute to 366 days)."""
+PERIODS: Final[tuple[str, ...]] = ("run", "minute", "hour", "day", "week", "month", "total")
 
 
 class Unit(StrEnum):
@@ -46,7 +48,8 @@ class Budget:
     wall: timedelta | None
     """Time since the run began; checked before each call and at each chunk. Only with `per="run"`."""
     per: Per
-    """`run` counts one entry of the run or agent; the others are calendar windows in `tz`; `total` never rolls."""
+    """`run` counts one entry of the run or agent; `minute` to `month` are calendar windows in `tz`; `rolling 24h` is
+    any 24 hours; `total` never rolls."""
     tz: str
     warn_at: tuple[float, ...]
     """Shares of each cap at which a `Warned` event is sent, once per window."""
@@ -73,7 +76,7 @@ class Budget:
             "steps": _count("steps", steps),
             "wall": _span(wall, per),
             "per": _period(per),
-            "tz": _zone(tz),
+            "tz": _zone(tz, per),
             "warn_at": _shares(warn_at),
             "reserve_final": _money("reserve_final", reserve_final),
         }
@@ -161,12 +164,22 @@ def _span(wall: Any, per: str) -> timedelta | None:
 
 
 def _period(per: str) -> str:
-    if per not in PERIODS:
-        raise BadAmount(f"per={per!r} is not a period. Choose one of {', '.join(PERIODS)}.", amount=per)
-    return per
+    found = per if per in PERIODS else read_rolling(str(per))
+    if found is None:
+        raise BadAmount(
+            f"per={per!r} is not a period. Choose one of {', '.join(PERIODS)}, or a rolling window of 1 minute to 366 "
+            "days, as in 'rolling 24h'.",
+            amount=per,
+        )
+    return found
 
 
-def _zone(tz: str) -> str:
+def _zone(tz: str, per: str) -> str:
+    if is_rolling(per) and tz != "UTC":
+        raise BadAmount(
+            f"tz={tz!r} names a calendar, and per={per!r} follows none. Leave tz out, or choose a period such as day.",
+            amount=tz,
+        )
     try:
         ZoneInfo(tz)
     except (ZoneInfoNotFoundError, ValueError, OSError, TypeError):

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from tokenguard.core.account import Account, Scope
-from tokenguard.core.books import Booking, Closure, Entry, GuardEvent, Hold, NodeSpend, Settled, SpendRow
+from tokenguard.core.books import Booking, Closure, Entry, GuardEvent, Hold, NodeSpend, Settled, Source, SpendRow
 from tokenguard.core.budget import Unit
 from tokenguard.core.clock import Clock
 from tokenguard.core.events import Event
@@ -99,16 +99,25 @@ class Ledger(Protocol):
         """
         ...
 
-    def declare(self, scope: Scope, at: datetime) -> None:
+    def declare(self, scope: Scope, at: datetime, source: Source = Source.CODE) -> None:
         """Store a scope's budgets so that every process under it is bound by them.
 
-        What the code declares replaces what the code declared before; a cap that a person set stands until the
-        declaration changes.
+        What the code declares replaces what the code declared before, and the file's what the file did. Of both the
+        code's cap holds; one that a person set stands until the declaration beneath it changes.
         """
         ...
 
     def set_cap(self, scope_key: str, unit: Unit, per: str, tz: str, cap: int, *, by: str, at: datetime) -> None:
         """Set a cap for this and later windows, as a person; ends closures of that cap."""
+        ...
+
+    def unset_cap(
+        self, scope_key: str, unit: Unit, per: str, tz: str, *, by: str, at: datetime, declared: bool = False
+    ) -> bool:
+        """Take a person's cap back: what is declared holds again, or nothing. False: there is no cap by a person.
+
+        With `declared` the budget is forgotten with its declarations, until code or file declare it anew.
+        """
         ...
 
     def top_up(self, scope_key: str, unit: Unit, amount: int, *, by: str, at: datetime) -> tuple[AccountState, ...]:
@@ -135,8 +144,13 @@ class Ledger(Protocol):
         """Closures in force on any of the runs, root first in the order given."""
         ...
 
-    def states(self, accounts: Sequence[Account]) -> tuple[AccountState, ...]:
-        """Balances of the accounts, in order; one never used shows its declared cap."""
+    def states(self, accounts: Sequence[Account], at: datetime | None = None) -> tuple[AccountState, ...]:
+        """Balances of the accounts, in order; one never used shows its declared cap.
+
+        Args:
+            accounts: Whose balances.
+            at: When, for rolling windows; None: now.
+        """
         ...
 
     def record(self, event: GuardEvent) -> None:

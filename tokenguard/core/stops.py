@@ -8,6 +8,7 @@ from tokenguard import errors
 from tokenguard.core.books import Closure
 from tokenguard.core.budget import Unit
 from tokenguard.core.money import Money, dollars
+from tokenguard.core.rolling import PREFIX, is_rolling
 from tokenguard.core.verdict import Reason, Short
 from tokenguard.errors import BudgetExceeded, CallTooLarge, HeadroomBusy, RunRevoked, SpendStopped, TokenguardError
 
@@ -51,11 +52,13 @@ def stop_of(short: Short) -> BudgetExceeded:
     """The stop for a spent account."""
     state, account = short.state, short.state.account
     when = f" It rolls at {account.ends_at:%Y-%m-%d %H:%M} UTC." if account.ends_at else ""
+    if short.retry_at is not None:
+        when = f" There is room for it at {short.retry_at:%Y-%m-%d %H:%M:%S} UTC."
     return BudgetExceeded(
         f"budget {account.scope_label!r} is spent: {amount_text(account.unit, state.settled)} of "
         f"{amount_text(account.unit, state.cap)} used{_per(account)}, this call could cost "
         f"{amount_text(account.unit, short.asked)} at the least.{when} {_raise_hint(account)}",
-        retry_at=account.ends_at,
+        retry_at=short.retry_at or account.ends_at,
         **_facts(short),
     )
 
@@ -108,6 +111,8 @@ def _facts(short: Short) -> dict[str, Any]:
 
 
 def _per(account: Account) -> str:
+    if is_rolling(account.per):
+        return f" in the last {account.per.removeprefix(PREFIX)}"
     return "" if account.per in ("run", "total") else f" this {account.per}"
 
 

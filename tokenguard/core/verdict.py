@@ -15,12 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from tokenguard.core.account import Account, Amounts
 from tokenguard.core.budget import Unit
 
-__all__ = ["AccountState", "Ask", "Grant", "Reason", "Short", "judge"]
+__all__ = ["AccountState", "Ask", "Grant", "Reason", "Short", "judge", "kept_back"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class AccountState:
     cap: int
     """In force now: what the code declared, or what a person set, plus top-ups."""
     settled: int
+    """Of a rolling account, what counts in its window at the instant in question."""
     held: int
     live: int
     """Holds that are open on this account."""
@@ -121,6 +123,8 @@ class Short:
     reason: Reason
     state: AccountState
     asked: int
+    retry_at: datetime | None = None
+    """When a rolling window will have room; a calendar window says so itself (`account.ends_at`)."""
 
 
 def judge(ask: Ask, states: Sequence[AccountState], *, enforce: bool = True) -> Grant | Short:
@@ -149,7 +153,7 @@ def judge(ask: Ask, states: Sequence[AccountState], *, enforce: bool = True) -> 
 
 def _least_fits(least: int, state: AccountState, ask: Ask) -> Reason | None:
     """Whether the smallest form of the call fits what is free, holds aside."""
-    kept = _kept(state, ask)
+    kept = kept_back(state, ask)
     if not ask.priced and state.account.unit is Unit.USD:
         return Reason.UNPRICED
     if least == 0:
@@ -169,7 +173,7 @@ def _clamp(ask: Ask, states: Sequence[AccountState]) -> int:
     tokens = ask.output_max
     for state in states:
         unit = state.account.unit
-        free = state.free - _kept(state, ask)
+        free = state.free - kept_back(state, ask)
         if ask.output_given:
             tokens = min(tokens, ask.output_within(unit, free))
         else:
@@ -178,10 +182,10 @@ def _clamp(ask: Ask, states: Sequence[AccountState]) -> int:
     return max(tokens, ask.output_min)
 
 
-def _kept(state: AccountState, ask: Ask) -> int:
+def kept_back(state: AccountState, ask: Ask) -> int:
     """The reserve for the final answer, which only the final answer may touch."""
     return 0 if state.account.scope_key == ask.final_scope else state.account.reserve_final_pico
 
 
 def _room(state: AccountState, ask: Ask) -> int:
-    return state.room - _kept(state, ask)
+    return state.room - kept_back(state, ask)

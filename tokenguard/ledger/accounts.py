@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import cast
 
 from tokenguard.core.account import Account, Scope, Window, account_id, window_at
+from tokenguard.core.books import Source
 from tokenguard.core.budget import Budget, Per, Unit
 from tokenguard.core.money import dollars
 from tokenguard.core.verdict import AccountState
@@ -22,6 +22,7 @@ __all__ = [
     "Opening",
     "StoredBudget",
     "Windows",
+    "check_cap",
     "check_top_up",
     "declared_budgets",
     "is_open",
@@ -29,6 +30,9 @@ __all__ = [
     "person_budget",
     "redeclared",
     "spoken",
+    "undeclared",
+    "unset_sentence",
+    "without_person",
 ]
 
 _PRECEDENCE = {unit: place for place, unit in enumerate(Unit)}
@@ -44,18 +48,30 @@ class StoredBudget:
     per: Per
     tz: str
     declared: int | None
-    """What the code declared last; None: only a person ever set this cap."""
+    """What the code declared last; None: it declares none."""
     cap: int
     """In force for windows that open from now on."""
     warn_at: tuple[float, ...] = ()
     reserve_final_pico: int = 0
-    set_by: str = "code"
-    """`code` or `person`."""
+    set_by: str = Source.CODE
+    """Whose the cap in force is: a `Source`."""
+    in_file: int | None = None
+    """What `tokenguard.toml` declared last; None: it declares none."""
 
     @property
     def key(self) -> tuple[str, str, str, str]:
         """What makes it one budget."""
         return (self.scope_key, self.unit, self.per, self.tz)
+
+    @property
+    def beneath(self) -> int | None:
+        """The cap where no person set one: the code's, else the file's; None: only a person did."""
+        return self.in_file if self.declared is None else self.declared
+
+    @property
+    def declarer(self) -> Source:
+        """Who declares `beneath`."""
+        return Source.FILE if self.declared is None else Source.CODE
 
     def account_in(self, window: Window) -> Account:
         """Its account in one window."""
@@ -66,7 +82,7 @@ class StoredBudget:
             unit=self.unit,
             per=self.per,
             bucket=window.bucket,
-            cap=self.cap if self.declared is None else self.declared,
+            cap=self.cap if self.beneath is None else self.beneath,
             ends_at=window.ends_at,
             warn_at=self.warn_at,
             reserve_final_pico=self.reserve_final_pico,
@@ -105,20 +121,23 @@ class Windows:
         return window
 
 
-def declared_budgets(scope: Scope) -> tuple[StoredBudget, ...]:
-    """What a scope's code declares, one per (unit, per, tz); of two caps on the same account the lower one."""
+def declared_budgets(scope: Scope, source: Source) -> tuple[StoredBudget, ...]:
+    """What a scope's code or file declares, one per (unit, per, tz); of two caps on one account the lower one."""
     found: dict[tuple[str, str, str, str], StoredBudget] = {}
     for budget in scope.budgets:
         for unit, cap in budget.caps():
-            one = _declared(scope, budget, unit, cap)
+            one = _declared(scope, budget, unit, cap, source)
             other = found.get(one.key)
             found[one.key] = one if other is None or cap < other.cap else other
     return tuple(found.values())
 
 
-def _declared(scope: Scope, budget: Budget, unit: Unit, cap: int) -> StoredBudget:
+def _declared(scope: Scope, budget: Budget, unit: Unit, cap: int, source: Source) -> StoredBudget:
     kept = budget.reserve_final.pico if budget.reserve_final and unit is Unit.USD else 0
-    return StoredBudget(scope.key, scope.label, unit, budget.per, budget.tz, cap, cap, budget.warn_at, kept)
+    in_code, in_file = (cap, None) if source is Source.CODE else (None, cap)
+    return StoredBudget(
+        scope.key, scope.label, unit, budget.per, budget.tz, in_code, cap, budget.warn_at, kept, source, in_file
+    )
 
 
 def openings_for(
@@ -162,25 +181,58 @@ def is_open(account: Account, at: datetime) -> bool:
     return account.ends_at is None or account.ends_at > at
 
 
-def person_budget(old: StoredBudget | None, scope_key: str, *, unit: Unit, per: str, tz: str, cap: int) -> StoredBudget:
-    """A budget as a person sets it: the cap is theirs, the declaration beneath it stays what it was.
+def check_cap(unit: Unit, per: str, tz: str, cap: int) -> str:
+    """The period as it is spelled in the books, if a person may set such a cap.
 
     Raises:
         BadAmount: the cap is below zero, the period or the time zone unknown.
     """
     _check_amount(unit, cap)
-    known = Budget(calls=0, per=cast("Per", per), tz=tz)
+    return Budget(calls=0, per=per, tz=tz).per
+
+
+def person_budget(old: StoredBudget | None, scope_key: str, *, unit: Unit, per: str, tz: str, cap: int) -> StoredBudget:
+    """A budget as a person sets it: the cap is theirs, the declaration beneath it stays what it was."""
     if old is not None:
-        return replace(old, cap=cap, set_by="person")
+        return replace(old, cap=cap, set_by=Source.PERSON)
     label = scope_key.partition(":")[2] or scope_key
-    return StoredBudget(scope_key, label, unit, known.per, known.tz, None, cap, set_by="person")
+    return StoredBudget(scope_key, label, unit, per, tz, None, cap, set_by=Source.PERSON)
 
 
 def redeclared(old: StoredBudget | None, new: StoredBudget) -> StoredBudget:
-    """A budget as the code declares it now; a cap that a person set on the same declaration stays."""
-    if old is None or old.declared != new.declared:
+    """A budget as the code or the file declares it now, the other's declaration beside it.
+
+    A cap in force (a person's) stays while the declaration that it stands on stays.
+    """
+    if old is None:
         return new
-    return replace(new, cap=old.cap, set_by=old.set_by)
+    if new.declared is None and old.declared is not None:
+        # The file speaks, and the code's word is stronger, its warnings and its reserve too.
+        return replace(old, in_file=new.in_file)
+    return _on_top(old, new if new.declared is None else replace(new, in_file=old.in_file))
+
+
+def undeclared(old: StoredBudget, source: Source) -> StoredBudget | None:
+    """A budget that the code or the file declares no more; None: then nobody does.
+
+    What a person set on a declaration goes with it; what only a person ever set is no declaration and stays.
+    """
+    if old.beneath is None:
+        return old
+    left = replace(old, declared=None) if source is Source.CODE else replace(old, in_file=None)
+    return None if left.beneath is None else _on_top(old, left)
+
+
+def without_person(old: StoredBudget) -> StoredBudget | None:
+    """A budget as it is declared; None: only a person ever set it."""
+    return None if old.beneath is None else replace(old, cap=old.beneath, set_by=old.declarer)
+
+
+def _on_top(old: StoredBudget, new: StoredBudget) -> StoredBudget:
+    """The cap in force over a declaration that may have changed."""
+    if new.beneath is not None and new.beneath != old.beneath:
+        return replace(new, cap=new.beneath, set_by=new.declarer)
+    return replace(new, cap=old.cap, set_by=old.set_by if old.set_by == Source.PERSON else new.declarer)
 
 
 def check_top_up(unit: Unit, amount: int) -> None:
@@ -195,6 +247,12 @@ def check_top_up(unit: Unit, amount: int) -> None:
 def spoken(unit: Unit, amount: int) -> str:
     """An amount for a reader: dollars, or a whole count."""
     return dollars(amount) if unit is Unit.USD else f"{amount:,}"
+
+
+def unset_sentence(by: str, old: StoredBudget, left: StoredBudget | None) -> str:
+    """What a person did who took a cap back."""
+    then = "nothing caps it now" if left is None else f"{spoken(left.unit, left.cap)}, as the {left.set_by} declares"
+    return f"{by} unset {old.unit} per {old.per} of {old.scope_key}, which was {spoken(old.unit, old.cap)}: {then}."
 
 
 def _check_amount(unit: Unit, amount: int) -> None:

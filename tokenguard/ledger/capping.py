@@ -8,8 +8,8 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from tokenguard.core.account import Scope
-from tokenguard.core.books import GuardEvent
+from tokenguard.core.account import Account, Scope
+from tokenguard.core.books import GuardEvent, Source
 from tokenguard.core.budget import Unit
 from tokenguard.core.ids import Ids
 from tokenguard.core.verdict import AccountState
@@ -18,37 +18,42 @@ from tokenguard.ledger.accounts import (
     Opening,
     StoredBudget,
     Windows,
+    check_cap,
     check_top_up,
     declared_budgets,
     is_open,
     person_budget,
     redeclared,
     spoken,
+    undeclared,
+    unset_sentence,
+    without_person,
 )
 from tokenguard.ledger.closing import end_closures, record
 from tokenguard.ledger.postings import check_size, lock, open_balances
 from tokenguard.ledger.rows import budget_of, budget_row
+from tokenguard.ledger.slices import in_window
 from tokenguard.ledger.statements import BUDGET_COLUMNS, Tx, one_of
 
-__all__ = ["declare", "set_cap", "top_up"]
+__all__ = ["declare", "set_cap", "top_up", "unset_cap"]
 
 
-def declare(tx: Tx, scope: Scope, at: datetime, windows: Windows) -> None:
+def declare(tx: Tx, scope: Scope, at: datetime, windows: Windows, source: Source = Source.CODE) -> None:
     """See `core.ports.Ledger.declare`. A scope without budgets declares nothing and changes nothing."""
-    declared = {one.key: one for one in declared_budgets(scope)}
+    declared = {one.key: one for one in declared_budgets(scope, source)}
     if not declared:
         return
     stored = {one.key: one for one in _stored(tx, scope.key)}
-    for key, old in stored.items():
-        if old.declared is not None and key not in declared:
-            tx.write(sa.delete(schema.budget).where(*_key(old)))
     # Balances in canonical order, like every other lock.
-    for new in sorted(declared.values(), key=lambda one: one.account_in(windows.at(one.per, one.tz, at)).id):
-        before = stored.get(new.key)
-        kept = redeclared(before, new)
-        if kept != before:
-            _store(tx, kept, at, known=before is not None)
-            _refresh(tx, kept, at, windows, cap=None if before and before.declared == new.declared else new.cap)
+    for any_one in sorted({**stored, **declared}.values(), key=lambda one: _account(one, at, windows).id):
+        before, new = stored.get(any_one.key), declared.get(any_one.key)
+        after = redeclared(before, new) if new is not None else undeclared(stored[any_one.key], source)
+        if after is None:
+            tx.write(sa.delete(schema.budget).where(*_key(any_one)))
+        elif after != before:
+            _store(tx, after, at, known=before is not None)
+            changed = before is None or before.beneath != after.beneath
+            _refresh(tx, after, at, windows, cap=after.cap if changed else None)
 
 
 def set_cap(
@@ -65,15 +70,41 @@ def set_cap(
     ids: Ids,
 ) -> None:
     """See `core.ports.Ledger.set_cap`; ends closures of that cap where it is raised."""
+    per = check_cap(unit, per, tz, cap)
     old = next((one for one in _stored(tx, scope_key) if (one.unit, one.per, one.tz) == (unit, per, tz)), None)
     budget = person_budget(old, scope_key, unit=unit, per=per, tz=tz, cap=cap)
     _store(tx, budget, at, known=old is not None)
-    before = lock(tx, [budget.account_in(windows.at(budget.per, tz, at)).id])
-    _refresh(tx, budget, at, windows, cap=cap)
-    if before and cap > before[0].cap:
-        end_closures(tx, [before[0].account.id], by=by, why=f"cap set to {spoken(unit, cap)}", at=at)
+    _put(tx, budget, at, windows, by=by)
     sentence = f"{by} set {unit} per {per} of {scope_key} to {spoken(unit, cap)}."
     record(tx, GuardEvent(ids.new(), at, "cap_set", None, scope_key, sentence, {"by": by, "cap": str(cap)}))
+
+
+def unset_cap(
+    tx: Tx,
+    scope_key: str,
+    *,
+    unit: Unit,
+    per: str,
+    tz: str,
+    declared: bool,
+    by: str,
+    at: datetime,
+    windows: Windows,
+    ids: Ids,
+) -> bool:
+    """See `core.ports.Ledger.unset_cap`; ends closures of that cap where it is raised by this."""
+    old = next((one for one in _stored(tx, scope_key) if (one.unit, one.per, one.tz) == (unit, per, tz)), None)
+    if old is None or not (declared or old.set_by == Source.PERSON):
+        return False
+    budget = None if declared else without_person(old)
+    if budget is None:
+        tx.write(sa.delete(schema.budget).where(*_key(old)))
+        end_closures(tx, [_account(old, at, windows).id], by=by, why="cap removed", at=at)
+    else:
+        _store(tx, budget, at, known=True)
+        _put(tx, budget, at, windows, by=by)
+    record(tx, GuardEvent(ids.new(), at, "cap_unset", None, scope_key, unset_sentence(by, old, budget), {"by": by}))
+    return True
 
 
 def top_up(
@@ -95,7 +126,7 @@ def top_up(
     end_closures(tx, [one.account.id for one in states], by=by, why=f"raised by {spoken(unit, amount)}", at=at)
     sentence = f"{by} raised {unit} of {scope_key} by {spoken(unit, amount)}."
     record(tx, GuardEvent(ids.new(), at, "topped_up", None, scope_key, sentence, {"by": by, "amount": str(amount)}))
-    return tuple(replace(one, cap=one.cap + amount) for one in states)
+    return in_window(tx, [replace(one, cap=one.cap + amount) for one in states], at)
 
 
 def _stored(tx: Tx, scope_key: str) -> Iterable[StoredBudget]:
@@ -112,6 +143,19 @@ def _store(tx: Tx, budget: StoredBudget, at: datetime, *, known: bool) -> None:
         tx.run(tx.statements.insert(schema.budget), row)
 
 
+def _put(tx: Tx, budget: StoredBudget, at: datetime, windows: Windows, *, by: str) -> None:
+    """Bring the open window to a budget's cap; what that cap had closed goes on where it is raised."""
+    before = lock(tx, [_account(budget, at, windows).id])
+    _refresh(tx, budget, at, windows, cap=budget.cap)
+    if before and budget.cap > before[0].cap:
+        why = f"cap set to {spoken(budget.unit, budget.cap)}"
+        end_closures(tx, [before[0].account.id], by=by, why=why, at=at)
+
+
+def _account(budget: StoredBudget, at: datetime, windows: Windows) -> Account:
+    return budget.account_in(windows.at(budget.per, budget.tz, at))
+
+
 def _key(budget: StoredBudget) -> tuple[sa.ColumnElement[bool], ...]:
     row = schema.budget.c
     return (
@@ -123,8 +167,13 @@ def _key(budget: StoredBudget) -> tuple[sa.ColumnElement[bool], ...]:
 
 
 def _refresh(tx: Tx, budget: StoredBudget, at: datetime, windows: Windows, *, cap: int | None) -> None:
-    """Bring the balance of a budget's open window up to a new declaration or cap, where there is one."""
-    fresh = budget.account_in(windows.at(budget.per, budget.tz, at))
+    """Bring the balance of a budget's open window up to a new declaration or cap.
+
+    It is opened where it is not there: a reservation that read the budget before this change, and opens the balance
+    after it, would write the cap that it read.
+    """
+    fresh = _account(budget, at, windows)
+    open_balances(tx, [Opening(fresh, budget.cap)])
     changes: dict[str, object] = {
         "label": fresh.scope_label,
         "declared": fresh.cap,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from tokenguard.core.account import Account, Scope
-from tokenguard.core.books import Booking, Closure, Entry, GuardEvent, Hold, NodeSpend, Settled, SpendRow
+from tokenguard.core.books import Booking, Closure, Entry, GuardEvent, Hold, NodeSpend, Settled, Source, SpendRow
 from tokenguard.core.budget import Unit
 from tokenguard.core.ports import Ledger
 from tokenguard.core.tree import Crowded
@@ -55,13 +55,19 @@ class Forwarding:
         """See `core.ports.Ledger.sweep`."""
         return self.inner.sweep(now)
 
-    def declare(self, scope: Scope, at: datetime) -> None:
+    def declare(self, scope: Scope, at: datetime, source: Source = Source.CODE) -> None:
         """See `core.ports.Ledger.declare`."""
-        self.inner.declare(scope, at)
+        self.inner.declare(scope, at, source)
 
     def set_cap(self, scope_key: str, unit: Unit, per: str, tz: str, cap: int, *, by: str, at: datetime) -> None:
         """See `core.ports.Ledger.set_cap`."""
         self.inner.set_cap(scope_key, unit, per, tz, cap, by=by, at=at)
+
+    def unset_cap(
+        self, scope_key: str, unit: Unit, per: str, tz: str, *, by: str, at: datetime, declared: bool = False
+    ) -> bool:
+        """See `core.ports.Ledger.unset_cap`."""
+        return self.inner.unset_cap(scope_key, unit, per, tz, by=by, at=at, declared=declared)
 
     def top_up(self, scope_key: str, unit: Unit, amount: int, *, by: str, at: datetime) -> tuple[AccountState, ...]:
         """See `core.ports.Ledger.top_up`."""
@@ -87,9 +93,9 @@ class Forwarding:
         """See `core.ports.Ledger.closures`."""
         return self.inner.closures(run_ids)
 
-    def states(self, accounts: Sequence[Account]) -> tuple[AccountState, ...]:
+    def states(self, accounts: Sequence[Account], at: datetime | None = None) -> tuple[AccountState, ...]:
         """See `core.ports.Ledger.states`."""
-        return self.inner.states(accounts)
+        return self.inner.states(accounts, at)
 
     def record(self, event: GuardEvent) -> None:
         """See `core.ports.Ledger.record`."""

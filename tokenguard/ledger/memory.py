@@ -17,7 +17,18 @@ from threading import Lock
 from typing import Final
 
 from tokenguard.core.account import Account, Scope
-from tokenguard.core.books import Booking, Closure, Entry, GuardEvent, Hold, NodeSpend, Settled, SpendRow, Status
+from tokenguard.core.books import (
+    Booking,
+    Closure,
+    Entry,
+    GuardEvent,
+    Hold,
+    NodeSpend,
+    Settled,
+    Source,
+    SpendRow,
+    Status,
+)
 from tokenguard.core.budget import Unit
 from tokenguard.core.clock import Clock
 from tokenguard.core.ids import Ids
@@ -25,7 +36,7 @@ from tokenguard.core.posting import charged, corrected, holding, resolved
 from tokenguard.core.tree import Crowded
 from tokenguard.core.verdict import AccountState, Ask, Grant, Short, judge
 from tokenguard.errors import LedgerConflict
-from tokenguard.ledger.accounts import BudgetState, check_top_up, spoken
+from tokenguard.ledger.accounts import BudgetState, check_top_up, spoken, unset_sentence
 from tokenguard.ledger.memory_caps import Balance, Caps
 from tokenguard.ledger.memory_limits import MemoryLimits
 from tokenguard.ledger.outcomes import (
@@ -118,11 +129,12 @@ class MemoryLedger:
                 return crowded
             path = self._caps.path(entry.accounts, entry.scope_keys, entry.at)
             balances = [one for one in path if one.account.unit is Unit.STEPS]
-            verdict = judge(Ask(calls=0, steps=1), [one.state() for one in balances])
+            ask = Ask(calls=0, steps=1)
+            verdict = judge(ask, [one.state(entry.at) for one in balances])
             if isinstance(verdict, Short) and entry.enforce:
-                return verdict
+                return self._caps.with_room(verdict, ask, entry.at)
             for balance in balances:
-                balance.settled += 1
+                balance.settle(1, entry.at)
             self._nodes.add(Node.of(entry))
             self._limits.count_in(entry, self._now())
             return crowded
@@ -154,13 +166,13 @@ class MemoryLedger:
             if closure is not None and hold.enforce:
                 return closure
             balances = self._caps.path(hold.accounts, hold.scope_keys, hold.at)
-            states = tuple([one.state() for one in balances])
+            states = tuple([one.state(hold.at) for one in balances])
             verdict = judge(ask, states, enforce=hold.enforce)
             if isinstance(verdict, Short):
-                return verdict
+                return self._caps.with_room(verdict, ask, hold.at)
             posting = holding(verdict.amounts)
             for balance in balances:
-                balance.move(posting)
+                balance.move(posting, hold.at)
             held = self._open[hold.id] = _Open(hold, verdict, balances, ask.input_tokens, now)
             if self._next_expiry is None or held.lease_until < self._next_expiry:
                 self._next_expiry = held.lease_until
@@ -174,7 +186,7 @@ class MemoryLedger:
                 return self._settle_again(hold_id, booking)
             self._release(held, booking)
             self._remember(hold_id, _Resolved(held.hold, booking, held.balances, held.input_bound))
-            return Settled(tuple([one.state() for one in held.balances]))
+            return Settled(tuple([one.state(booking.at) for one in held.balances]))
 
     def keep(self, hold_id: str, booking: Booking) -> None:
         """See `core.ports.Ledger.keep`."""
@@ -211,10 +223,10 @@ class MemoryLedger:
             balances = self._caps.path(hold.accounts, hold.scope_keys, hold.at)
             posting = charged(booking.amounts)
             for balance in balances:
-                balance.move(posting)
+                balance.move(posting, hold.at)
             self._totals.add(hold.facts, booking, booking.amounts.tokens)
             self._remember(hold.id, _Resolved(hold, booking, balances, booking.amounts.tokens))
-            return Settled(tuple(one.state() for one in balances))
+            return Settled(tuple(one.state(booking.at) for one in balances))
 
     def sweep(self, now: datetime | None = None) -> int:
         """See `core.ports.Ledger.sweep`."""
@@ -240,7 +252,7 @@ class MemoryLedger:
         """Take the hold off its balances and settle what it came to."""
         posting = resolved(held.grant.amounts, booking.amounts)
         for balance in held.balances:
-            balance.move(posting)
+            balance.move(posting, held.hold.at)
         self._totals.add(held.hold.facts, booking, held.input_bound)
 
     def _settle_again(self, hold_id: str, booking: Booking) -> Settled:
@@ -252,15 +264,16 @@ class MemoryLedger:
             before, facts, bound = known.booking, known.hold.facts, known.input_bound
             posting = corrected(before.amounts, booking.amounts)
             for balance in known.balances:
-                balance.move(posting)
+                balance.move(posting, known.hold.at)
             self._totals.add(facts, before, bound, sign=-1)
             self._totals.add(facts, booking, bound, at=before.at)
             known.booking, known.expired, known.late = booking, False, True
-            return Settled(tuple(one.state() for one in known.balances), late=True)
+            return Settled(tuple(one.state(booking.at) for one in known.balances), late=True)
         stands, came = numbers_of(known.booking), numbers_of(booking)
         if stands != came:
             raise other_numbers(hold_id, stands, came)
-        return Settled(tuple(one.state() for one in known.balances), duplicate=True, late=known.late)
+        states = tuple(one.state(booking.at) for one in known.balances)
+        return Settled(states, duplicate=True, late=known.late)
 
     def _remember(self, hold_id: str, resolved: _Resolved) -> None:
         self._resolved[hold_id] = resolved
@@ -269,10 +282,10 @@ class MemoryLedger:
 
     # ---- budgets ---------------------------------------------------------------------------------------------------
 
-    def declare(self, scope: Scope, at: datetime) -> None:
+    def declare(self, scope: Scope, at: datetime, source: Source = Source.CODE) -> None:
         """See `core.ports.Ledger.declare`. A scope without budgets declares nothing and changes nothing."""
         with self._lock:
-            self._caps.declare(scope, at)
+            self._caps.declare(scope, at, source)
 
     def set_cap(self, scope_key: str, unit: Unit, per: str, tz: str, cap: int, *, by: str, at: datetime) -> None:
         """See `core.ports.Ledger.set_cap`; ends closures of that cap where it is raised."""
@@ -280,6 +293,19 @@ class MemoryLedger:
             self._end_closures(self._caps.set_cap(scope_key, unit=unit, per=per, tz=tz, cap=cap, at=at))
             sentence = f"{by} set {unit} per {per} of {scope_key} to {spoken(unit, cap)}."
             self._act("cap_set", scope_key, sentence, at, by=by, cap=str(cap))
+
+    def unset_cap(
+        self, scope_key: str, unit: Unit, per: str, tz: str, *, by: str, at: datetime, declared: bool = False
+    ) -> bool:
+        """See `core.ports.Ledger.unset_cap`."""
+        with self._lock:
+            found = self._caps.unset_cap(scope_key, unit=unit, per=per, tz=tz, declared=declared, at=at)
+            if found is None:
+                return False
+            old, budget, raised = found
+            self._end_closures(raised)
+            self._act("cap_unset", scope_key, unset_sentence(by, old, budget), at, by=by)
+            return True
 
     def top_up(self, scope_key: str, unit: Unit, amount: int, *, by: str, at: datetime) -> tuple[AccountState, ...]:
         """See `core.ports.Ledger.top_up`; the states come in the order of their account ids."""
@@ -292,10 +318,11 @@ class MemoryLedger:
                 self._act("topped_up", scope_key, sentence, at, by=by, amount=str(amount))
             return states
 
-    def states(self, accounts: Sequence[Account]) -> tuple[AccountState, ...]:
+    def states(self, accounts: Sequence[Account], at: datetime | None = None) -> tuple[AccountState, ...]:
         """See `core.ports.Ledger.states`."""
+        now = at or self._clock.now()
         with self._lock:
-            return tuple(self._caps.state(account) for account in accounts)
+            return tuple(self._caps.state(account, now) for account in accounts)
 
     def budgets(self, at: datetime) -> tuple[BudgetState, ...]:
         """Every stored budget with the balance of its window at `at`, by scope key, unit, period and time zone."""

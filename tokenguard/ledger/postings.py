@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Final
 
 from tokenguard.core.budget import Unit
 from tokenguard.core.posting import Posting, moved
@@ -13,9 +14,12 @@ from tokenguard.ledger import schema
 from tokenguard.ledger.accounts import Opening, spoken
 from tokenguard.ledger.event_rows import BookedEvent, event_row, line_rows, rollup_row
 from tokenguard.ledger.rows import balance_row, by_unit, state_of
+from tokenguard.ledger.slices import add_to_slices
 from tokenguard.ledger.statements import Tx
 
 __all__ = ["check_size", "lock", "move", "open_balances", "write_event", "write_transfer"]
+
+_NOTHING_LEFT: Final[Mapping[str, int]] = {}
 
 
 def lock(tx: Tx, account_ids: Sequence[str]) -> tuple[AccountState, ...]:
@@ -77,7 +81,12 @@ def check_size(tx: Tx, unit: Unit, amount: int) -> None:
 
 
 def move(
-    tx: Tx, states: Sequence[AccountState], posting: Posting, *, within_caps: bool = False
+    tx: Tx,
+    states: Sequence[AccountState],
+    posting: Posting,
+    *,
+    within_caps: bool = False,
+    left: Mapping[str, int] = _NOTHING_LEFT,
 ) -> tuple[AccountState, ...]:
     """Change the locked balances; the states after it.
 
@@ -86,6 +95,8 @@ def move(
         states: What was locked.
         posting: What changes on each.
         within_caps: Insist that no cap is passed, although `judge` said so: the condition is in the UPDATE itself.
+        left: By rolling account, what it settled and its window does not hold any more (`slices.left_behind`); counts
+            where `within_caps` does.
 
     Raises:
         LedgerInvariant: a balance would become unsound.
@@ -98,7 +109,9 @@ def move(
         check_size(tx, one.account.unit, one.held)
     ids = {f"id_{place}": one.account.id for place, one in enumerate(states)}
     params = {**ids, **by_unit("h", posting.held), **by_unit("s", posting.settled), "live": posting.live}
-    touched = tx.run(tx.statements.move(len(states), within_caps=within_caps), params)
+    for place, (account_id, amount) in enumerate(left.items()):
+        params |= {f"rolling_{place}": account_id, f"left_{place}": amount}
+    touched = tx.run(tx.statements.move(len(states), within_caps=within_caps, rolling=len(left)), params)
     if touched != len(states):
         raise LedgerInvariant(
             f"{len(states)} balances were to change and {touched} could: the books contradict themselves. "
@@ -119,10 +132,15 @@ def write_transfer(
     kind: str,
     at: datetime,
 ) -> None:
-    """Append the fact behind a `move`; a second one of the same phase is refused by the key."""
+    """Append the fact behind a `move`; a second one of the same phase is refused by the key.
+
+    What it settles on rolling accounts goes to the slices of `held_at`, so read `slices.in_window` after this.
+    """
     legs = [[one.account.id, *posting.on(one.account.unit), posting.live] for one in states]
     row = {"hold_id": hold_id, "held_at": held_at, "phase": phase, "kind": kind, "at": at, "legs": legs}
     tx.run(tx.statements.insert(schema.transfer), row)
+    if any(posting.settled):
+        add_to_slices(tx, states, [posting.on(one.account.unit)[1] for one in states], held_at)
 
 
 def write_event(tx: Tx, event: BookedEvent, *, taken_back: bool = False) -> None:

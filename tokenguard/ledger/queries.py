@@ -18,6 +18,7 @@ from tokenguard.ledger.closing import standing
 from tokenguard.ledger.columns import Pico
 from tokenguard.ledger.event_rows import BookedEvent, event_of
 from tokenguard.ledger.rows import budget_of, state_of
+from tokenguard.ledger.slices import read_in_window
 from tokenguard.ledger.statements import BALANCE_COLUMNS, BUDGET_COLUMNS, in_batches
 from tokenguard.ledger.trees import Node, NodeTotal, depth_first, whole_tree
 
@@ -27,7 +28,7 @@ SECRET = "run_token_key"  # noqa: S105  # the name of a row, not what is in it
 """The name of the signing key in `tg_meta`."""
 
 
-def states(connection: sa.Connection, accounts: Sequence[Account]) -> tuple[AccountState, ...]:
+def states(connection: sa.Connection, accounts: Sequence[Account], at: datetime) -> tuple[AccountState, ...]:
     """See `core.ports.Ledger.states`."""
     ids = [one.id for one in accounts]
     row = schema.balance.c
@@ -40,7 +41,7 @@ def states(connection: sa.Connection, accounts: Sequence[Account]) -> tuple[Acco
         clause = sa.select(*BUDGET_COLUMNS)
         stored = [budget_of(one) for one in in_batches(connection, clause, schema.budget.c.scope_key, scopes)]
         found.update({one.id: AccountState(one, _cap_of(one, stored), 0, 0, 0) for one in missing})
-    return tuple(found[one.id] for one in accounts)
+    return read_in_window(connection, [found[one.id] for one in accounts], at)
 
 
 def _cap_of(account: Account, stored: Iterable[StoredBudget]) -> int:
@@ -55,7 +56,7 @@ def budgets(connection: sa.Connection, at: datetime, windows: Windows) -> tuple[
     """Every stored budget with the balance of its window at `at`."""
     stored = sorted((budget_of(row) for row in connection.execute(sa.select(*BUDGET_COLUMNS))), key=lambda one: one.key)
     accounts = [one.account_in(windows.at(one.per, one.tz, at)) for one in stored]
-    found = states(connection, accounts)
+    found = states(connection, accounts, at)
     return tuple(BudgetState(budget, state) for budget, state in zip(stored, found, strict=True))
 
 

@@ -1,17 +1,19 @@
 """Do the books replay? Facts are added up again and compared with every cache and total made from them.
 
-Checked, to the pico-dollar: transfers against balances and open holds, events against the transfers that booked them,
-lines against events, rollups against events.
+Checked, to the pico-dollar: transfers against balances, slices of rolling windows and open holds, events against the
+transfers that booked them, lines against events, rollups against events.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from tokenguard.core.budget import Unit
+from tokenguard.core.rolling import PREFIX, slice_at
 from tokenguard.ledger import schema
 from tokenguard.ledger.rollups import AMOUNTS, DIMENSIONS
 
@@ -59,6 +61,10 @@ class _Replay:
     open_holds: set[str]
     settled: dict[str, dict[str, int]]
     """By attempt: account id → settled, as events must say it."""
+    rolling: dict[str, str]
+    """Accounts with a rolling window, and how long that is."""
+    slices: dict[tuple[str, datetime], int]
+    """By rolling account and slice: settled."""
     transfers: int = 0
 
 
@@ -67,6 +73,7 @@ def verify(connection: sa.Connection) -> Verification:
     replay = _replay(connection)
     findings: list[Finding] = []
     balances = _check_balances(connection, replay, findings)
+    _check_slices(connection, replay, findings)
     _check_holds(connection, replay, findings)
     events = _check_events(connection, replay, findings)
     lines = _check_lines(connection, findings)
@@ -76,9 +83,11 @@ def verify(connection: sa.Connection) -> Verification:
 
 def _replay(connection: sa.Connection) -> _Replay:
     row = schema.transfer.c
-    replay = _Replay({}, set(), {})
-    for hold_id, phase, legs in connection.execute(
-        sa.select(row.hold_id, row.phase, row.legs).order_by(row.hold_id, row.phase)
+    balance = schema.balance.c
+    rolling = sa.select(balance.id, balance.per).where(balance.per.startswith(PREFIX))
+    replay = _Replay({}, set(), {}, {one.id: one.per for one in connection.execute(rolling)}, {})
+    for hold_id, held_at, phase, legs in connection.execute(
+        sa.select(row.hold_id, row.held_at, row.phase, row.legs).order_by(row.hold_id, row.phase)
     ):
         replay.transfers += 1
         if phase == 1:
@@ -93,6 +102,9 @@ def _replay(connection: sa.Connection) -> _Replay:
             sums[2] += live
             if booked is not None:
                 booked[account_id] = booked.get(account_id, 0) + settled
+            if account_id in replay.rolling:
+                key = (account_id, slice_at(replay.rolling[account_id], held_at))
+                replay.slices[key] = replay.slices.get(key, 0) + settled
     return replay
 
 
@@ -110,6 +122,18 @@ def _check_balances(connection: sa.Connection, replay: _Replay, findings: list[F
     missing = sorted(set(replay.accounts) - seen)
     findings.extend(Finding("balance", one, "row", None, "in transfers") for one in missing)
     return len(seen)
+
+
+def _check_slices(connection: sa.Connection, replay: _Replay, findings: list[Finding]) -> None:
+    """Each slice is what the transfers of its holds settled; one that nothing settled in may be absent."""
+    stored = {(one.account_id, one.starts_at): one.settled for one in connection.execute(sa.select(*_SLICE))}
+    for key in sorted(stored.keys() | replay.slices.keys()):
+        was, now = stored.get(key, 0), replay.slices.get(key, 0)
+        if was != now:
+            findings.append(Finding("window_slice", f"{key[0]} from {key[1]:%Y-%m-%d %H:%M:%S}", "settled", was, now))
+
+
+_SLICE = tuple(schema.window_slice.c)
 
 
 def _check_holds(connection: sa.Connection, replay: _Replay, findings: list[Finding]) -> None:

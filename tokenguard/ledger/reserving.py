@@ -21,6 +21,7 @@ from tokenguard.ledger.closing import standing_on
 from tokenguard.ledger.outcomes import resolved_already
 from tokenguard.ledger.postings import lock, move, open_balances, write_transfer
 from tokenguard.ledger.rows import budget_of, granted_of, hold_row, node_row
+from tokenguard.ledger.slices import in_window, left_behind, with_room
 from tokenguard.ledger.statements import Tx
 
 __all__ = ["ONE_STEP", "STEP", "LeaseOver", "enter", "leave", "path_of", "reserve"]
@@ -57,14 +58,15 @@ def reserve(tx: Tx, hold: Hold, ask: Ask, windows: Windows, *, swept: bool) -> G
     if shut and hold.enforce and (standing := standing_on(tx, hold.run_ids)):
         return standing[0]
     stored = [budget_of(row[4:]) for row in rows if row[4] is not None]
-    states = open_balances(tx, openings_for(hold.accounts, hold.scope_keys, stored, hold.at, windows))
+    locked = open_balances(tx, openings_for(hold.accounts, hold.scope_keys, stored, hold.at, windows))
+    states = in_window(tx, locked, hold.at)
     verdict = judge(ask, states, enforce=hold.enforce)
     if isinstance(verdict, Short):
-        return verdict
+        return with_room(tx, verdict, ask, hold.at)
     posting = holding(verdict.amounts)
-    move(tx, states, posting, within_caps=hold.enforce)
+    move(tx, locked, posting, within_caps=hold.enforce, left=left_behind(locked, states))
     tx.run(tx.statements.insert(schema.hold), hold_row(hold, ask, verdict, now))
-    write_transfer(tx, hold.id, states, posting, held_at=hold.at, phase=1, kind="hold", at=hold.at)
+    write_transfer(tx, hold.id, locked, posting, held_at=hold.at, phase=1, kind="hold", at=hold.at)
     return verdict
 
 
@@ -84,9 +86,9 @@ def enter(tx: Tx, entry: Entry, windows: Windows) -> Short | Closure | Crowded |
     steps = tuple(one for one in path if one.account.unit is Unit.STEPS)
     if steps:
         states = open_balances(tx, steps)
-        verdict = judge(ONE_STEP, states)
+        verdict = judge(ONE_STEP, in_window(tx, states, entry.at))
         if isinstance(verdict, Short) and entry.enforce:
-            return verdict
+            return with_room(tx, verdict, ONE_STEP, entry.at)
         move(tx, states, STEP)
         write_transfer(tx, entry.id, states, STEP, held_at=entry.at, phase=2, kind="post", at=entry.at)
     tx.run(tx.statements.insert(schema.node), node_row(entry))

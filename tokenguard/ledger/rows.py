@@ -111,14 +111,15 @@ def budget_row(budget: StoredBudget, at: datetime) -> Row:
         "reserve_final_pico": budget.reserve_final_pico,
         "set_by": budget.set_by,
         "changed_at": at,
+        "in_file": budget.in_file,
     }
 
 
 @lru_cache(maxsize=4096)
 def budget_of(row: tuple[Any, ...]) -> StoredBudget:
     """A budget row in the order of `BUDGET_COLUMNS`; the same row is read for every call, so it is built once."""
-    scope_key, unit, per, tz, label, declared, cap, warn_at, kept, set_by, _ = row
-    return StoredBudget(scope_key, label, Unit(unit), per, tz, declared, cap, warn_at, kept, set_by)
+    scope_key, unit, per, tz, label, declared, cap, warn_at, kept, set_by, _, in_file = row
+    return StoredBudget(scope_key, label, Unit(unit), per, tz, declared, cap, warn_at, kept, set_by, in_file)
 
 
 def by_unit(prefix: str, amounts: Sequence[int]) -> Row:

@@ -32,9 +32,10 @@ __all__ = [
     "spend_event",
     "spend_line",
     "transfer",
+    "window_slice",
 ]
 
-SCHEMA_VERSION: Final = "0004"
+SCHEMA_VERSION: Final = "0005"
 """The newest revision in `migrations/versions`. Revisions are numbered, so that older and newer can be told apart."""
 
 VERSION_TABLE: Final = "tg_schema_version"
@@ -133,6 +134,7 @@ budget: Final = sa.Table(
     _pico("reserve_final_pico"),
     _text("set_by", length=16),
     _instant("changed_at"),
+    _pico("in_file", null=True),
 )
 
 balance: Final = sa.Table(
@@ -166,6 +168,16 @@ closing: Final = sa.Table(
     _instant("before"),
 )
 """What the pruned transfers of a balance added up to: where its replay starts."""
+
+window_slice: Final = sa.Table(
+    "tg_window_slice",
+    metadata,
+    # Of a rolling account: what the holds of one slice of time settled. Changed only under its balance's lock.
+    _ref("account_id", key=True),
+    sa.Column("starts_at", Instant(), primary_key=True),
+    _pico("settled"),
+    sqlite_with_rowid=False,
+)
 
 hold: Final = sa.Table(
     "tg_hold",

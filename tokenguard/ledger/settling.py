@@ -20,6 +20,7 @@ from tokenguard.ledger.outcomes import assumed, never_held, numbers_of, other_nu
 from tokenguard.ledger.postings import lock, move, open_balances, write_event, write_transfer
 from tokenguard.ledger.reserving import path_of
 from tokenguard.ledger.rows import Granted, granted_of
+from tokenguard.ledger.slices import in_window
 from tokenguard.ledger.statements import Tx, one_of
 
 __all__ = ["SWEEP_BATCH", "charge", "keep", "renew", "settle", "sweep"]
@@ -54,7 +55,7 @@ def charge(tx: Tx, hold: Hold, booking: Booking, windows: Windows) -> Settled:
     after = move(tx, states, posting)
     write_transfer(tx, hold.id, states, posting, held_at=hold.at, phase=2, kind="post", at=booking.at)
     write_event(tx, _first_event(hold.id, hold.at, hold.facts, booking, booking.amounts.tokens))
-    return Settled(after)
+    return Settled(in_window(tx, after, booking.at))
 
 
 def keep(tx: Tx, hold_id: str, booking: Booking) -> None:
@@ -126,7 +127,7 @@ def _resolve(tx: Tx, hold: _Taken, booking: Booking, kind: str) -> tuple[Account
     after = move(tx, states, posting)
     write_transfer(tx, hold.id, states, posting, held_at=hold.held_at, phase=2, kind=kind, at=booking.at)
     write_event(tx, _first_event(hold.id, hold.held_at, hold.facts, booking, hold.granted.input_bound))
-    return after
+    return in_window(tx, after, booking.at)
 
 
 def _settle_again(tx: Tx, hold_id: str, booking: Booking) -> Settled:
@@ -140,7 +141,8 @@ def _settle_again(tx: Tx, hold_id: str, booking: Booking) -> Settled:
     stands, came = numbers_of(_last_event(tx, hold_id).booking), numbers_of(booking)
     if stands != came:
         raise other_numbers(hold_id, stands, came)
-    return Settled(lock(tx, ids), duplicate=True, late=transfers[-1]["kind"] == "adjust")
+    states = in_window(tx, lock(tx, ids), booking.at)
+    return Settled(states, duplicate=True, late=transfers[-1]["kind"] == "adjust")
 
 
 def _correct(tx: Tx, hold_id: str, account_ids: Sequence[str], booking: Booking) -> tuple[AccountState, ...]:
@@ -159,7 +161,7 @@ def _correct(tx: Tx, hold_id: str, account_ids: Sequence[str], booking: Booking)
     write_event(
         tx, replace(before, revision=3, booked_at=booking.at, booking=true, input_tokens=used[0], output_tokens=used[1])
     )
-    return after
+    return in_window(tx, after, booking.at)
 
 
 def _first_event(

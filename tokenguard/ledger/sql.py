@@ -8,7 +8,7 @@ from secrets import token_hex
 from typing import Final
 
 from tokenguard.core.account import Account, Scope
-from tokenguard.core.books import Booking, Closure, Entry, GuardEvent, Hold, NodeSpend, Settled, SpendRow
+from tokenguard.core.books import Booking, Closure, Entry, GuardEvent, Hold, NodeSpend, Settled, Source, SpendRow
 from tokenguard.core.budget import Unit
 from tokenguard.core.clock import Clock, SystemClock
 from tokenguard.core.ids import Ids
@@ -163,10 +163,10 @@ class SqlLedger:
 
     # ---- budgets ---------------------------------------------------------------------------------------------------
 
-    def declare(self, scope: Scope, at: datetime) -> None:
+    def declare(self, scope: Scope, at: datetime, source: Source = Source.CODE) -> None:
         """See `core.ports.Ledger.declare`."""
         if scope.budgets:
-            self._database.transact(lambda tx: capping.declare(tx, scope, at, self._windows))
+            self._database.transact(lambda tx: capping.declare(tx, scope, at, self._windows, source))
 
     def set_cap(self, scope_key: str, unit: Unit, per: str, tz: str, cap: int, *, by: str, at: datetime) -> None:
         """See `core.ports.Ledger.set_cap`."""
@@ -176,15 +176,35 @@ class SqlLedger:
             )
         )
 
+    def unset_cap(
+        self, scope_key: str, unit: Unit, per: str, tz: str, *, by: str, at: datetime, declared: bool = False
+    ) -> bool:
+        """See `core.ports.Ledger.unset_cap`."""
+        return self._database.transact(
+            lambda tx: capping.unset_cap(
+                tx,
+                scope_key,
+                unit=unit,
+                per=per,
+                tz=tz,
+                declared=declared,
+                by=by,
+                at=at,
+                windows=self._windows,
+                ids=self._ids,
+            )
+        )
+
     def top_up(self, scope_key: str, unit: Unit, amount: int, *, by: str, at: datetime) -> tuple[AccountState, ...]:
         """See `core.ports.Ledger.top_up`."""
         return self._database.transact(
             lambda tx: capping.top_up(tx, scope_key, unit, amount, by=by, at=at, windows=self._windows, ids=self._ids)
         )
 
-    def states(self, accounts: Sequence[Account]) -> tuple[AccountState, ...]:
+    def states(self, accounts: Sequence[Account], at: datetime | None = None) -> tuple[AccountState, ...]:
         """See `core.ports.Ledger.states`."""
-        return self._database.read(lambda connection: queries.states(connection, accounts)) if accounts else ()
+        now = at or self._clock.now()
+        return self._database.read(lambda connection: queries.states(connection, accounts, now)) if accounts else ()
 
     def budgets(self, at: datetime) -> tuple[BudgetState, ...]:
         """Every stored budget with the balance of its window at `at`, by scope key, unit, period and time zone."""

@@ -298,21 +298,55 @@ class Statements:
         )
         return Statement(clause, self.dialect, BALANCE_COLUMNS)
 
-    def move(self, count: int, *, within_caps: bool) -> Statement:
+    def slices(self, count: int) -> Statement:
+        """The slices of rolling accounts `id_0` … that begin at `from_0` … or later; ask under their lock."""
+        return self._keep(("slices", count), lambda: self._slices(count))
+
+    def _slices(self, count: int) -> Statement:
+        row = schema.window_slice.c
+        columns = (row.account_id, row.starts_at, row.settled)
+        since = [sa.bindparam(f"from_{place}", type_=Instant()) for place in range(count)]
+        mine = zip(_binds("id", count), since, strict=True)
+        clause = sa.select(*columns).where(
+            sa.or_(*(sa.and_(row.account_id == one, row.starts_at >= at) for one, at in mine))
+        )
+        return Statement(clause, self.dialect, columns)
+
+    def add_to_slice(self) -> Statement:
+        """Add `settled` to the slice of `account_id` that begins at `starts_at`, which may be new."""
+        return self._keep(("add_to_slice",), self._add_to_slice)
+
+    def _add_to_slice(self) -> Statement:
+        table = schema.window_slice
+        insert = (postgresql_insert if self.dialect.name == "postgresql" else sqlite_insert)(table)
+        added = {"settled": table.c.settled + insert.excluded.settled}
+        clause = insert.on_conflict_do_update(index_elements=[table.c.account_id, table.c.starts_at], set_=added)
+        return Statement(clause, self.dialect, keys=[one.name for one in table.c])
+
+    def move(self, count: int, *, within_caps: bool, rolling: int = 0) -> Statement:
         """Change held (`h_…`), settled (`s_…`) by unit and `live` on balances `id_0` …; only rows that stay sound.
 
         Args:
             count: How many balances.
             within_caps: A row whose cap would be passed does not match, so that its absence shows in the row count.
+            rolling: How many of them, `rolling_0` …, have settled `left_0` … that their window does not hold any more.
         """
-        return self._keep(("move", count, within_caps), lambda: self._move(count, within_caps=within_caps))
+        key = ("move", count, within_caps, rolling)
+        return self._keep(key, lambda: self._move(count, within_caps=within_caps, rolling=rolling))
 
-    def _move(self, count: int, *, within_caps: bool) -> Statement:
+    def _move(self, count: int, *, within_caps: bool, rolling: int) -> Statement:
         row = schema.balance.c
+        counted: sa.ColumnElement[Any] = row.settled
+        if rolling:
+            left = [sa.bindparam(f"left_{place}", type_=Pico()) for place in range(rolling)]
+            whose = zip(_binds("rolling", rolling), left, strict=True)
+            counted = counted - sa.case(
+                *((row.id == one, amount) for one, amount in whose), else_=sa.literal_column("0", Pico())
+            )
         held, settled = _by_unit("h"), _by_unit("s")
         live = sa.bindparam("live", type_=sa.BigInteger())
         sound = (
-            sa.or_(row.settled + row.held + held <= row.cap, held == sa.literal_column("0"))
+            sa.or_(counted + row.held + held <= row.cap, held == sa.literal_column("0"))
             if within_caps
             else sa.and_(row.held + held >= sa.literal_column("0"), row.live + live >= sa.literal_column("0"))
         )

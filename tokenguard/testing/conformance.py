@@ -77,6 +77,21 @@ class LedgerConformance(ABC):
         assert isinstance(verdict, Short)
         assert verdict.reason is Reason.SPENT
 
+    def test_a_rolling_window_counts_what_is_younger_than_it(self) -> None:
+        """Sixty slices and the running one: never less than the window, at most a sixtieth more."""
+        first = self._hold(path=(rolling := _scope("scope:acme", usd="0.04", per="rolling 1h"),))
+        self.ledger.reserve(first, _ask(4))
+        self.ledger.settle(first.id, _booking(4))
+        young, old = (
+            replace(self._hold(path=(rolling,)), at=_NOON + timedelta(minutes=minutes)) for minutes in (60, 61)
+        )
+
+        verdicts = [self.ledger.reserve(one, _ask(4)) for one in (young, old)]
+
+        assert isinstance(verdicts[0], Short)
+        assert verdicts[0].retry_at == _NOON + timedelta(minutes=61)
+        assert isinstance(verdicts[1], Grant)
+
     def test_a_refused_hold_leaves_nothing_on_any_scope(self) -> None:
         """All accounts of the path or none."""
         wide, tight = _scope("scope:wide", usd="1"), _scope("scope:tight", usd="0.01")
@@ -281,8 +296,8 @@ class BackendConformance(ABC):
         return Request("chat", self.model, {"messages": messages, "api_base": server.url, "api_key": "none", **options})
 
 
-def _scope(key: str, **budget: Any) -> Scope:
-    budgets = (Budget(**budget, per="total"),) if any(budget.values()) else ()
+def _scope(key: str, per: str = "total", **budget: Any) -> Scope:
+    budgets = (Budget(**budget, per=per),) if any(budget.values()) else ()
     return Scope(key, key.partition(":")[2], budgets)
 
 
