@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import json
 from collections.abc import Callable, Iterator, Mapping
+from io import BytesIO
 from typing import Any, Final
 
 from tokenguard.backends.scripted import ScriptedObject
@@ -77,12 +78,15 @@ class PlainBackend:
         except OSError as error:
             raise _broken(error, billed=False) from error
         body = _body(request)
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {self._host}\r\nContent-Length: {len(body)}\r\n"
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {self._host}\r\nContent-Length: {len(body)}\r\n\r\n"
         try:
-            writer.write(head.encode() + b"Connection: close\r\n\r\n" + body)
-            status, _, _ = (await reader.readuntil(b"\r\n\r\n")).partition(b"\r\n")
+            writer.write(head.encode() + body)
+            status, _, headers = (await reader.readuntil(b"\r\n\r\n")).partition(b"\r\n")
             _check_status(int(status.split()[1]))
-            return _object(json.loads(await reader.read()))
+            length = int(http.client.parse_headers(BytesIO(headers))["Content-Length"])
+            return _object(json.loads(await reader.readexactly(length)))
+        except (OSError, EOFError) as error:
+            raise _broken(error, billed=True) from error
         finally:
             writer.close()
 

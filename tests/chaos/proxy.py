@@ -175,7 +175,7 @@ class _Side(asyncio.Protocol):
     def end(self, *, reset: bool) -> None:
         """End both connections."""
         for side in (self, self.peer):
-            if side is None or side.transport is None:
+            if side is None or side.transport is None or side.transport.is_closing():
                 continue
             if reset:
                 raw = side.transport.get_extra_info("socket")
