@@ -71,6 +71,8 @@ class Guard:
         durability: Literal["normal", "full"] | None = None,
         unattributed: Budget | None = None,
         loops: bool | None = None,
+        baggage_hosts: Sequence[str] | None = None,
+        trust_baggage: bool | None = None,
         backend: Backend | None = None,
         ledger: Ledger | None = None,
         clock: Clock | None = None,
@@ -91,6 +93,9 @@ class Guard:
             durability: `"full"` makes SQLite survive power loss, at the price of an fsync per transaction.
             unattributed: Cap for calls outside any run; $1 a day unless given.
             loops: False switches the repetition rules off.
+            baggage_hosts: Hosts that are sent the current run's token, as W3C baggage; exact names, `"host"` or
+                `"host:port"`.
+            trust_baggage: `join_baggage` believes what callers of this service send.
             backend: Reaches models; None: LiteLLM. `tokenguard.testing` has one that follows a script.
             ledger: Keeps the books; None: what `database` names.
             clock: Tells the time; tests pass a fake.
@@ -107,6 +112,8 @@ class Guard:
             "busy": busy,
             "durability": durability,
             "loops": loops,
+            "baggage_hosts": None if baggage_hosts is None else tuple(baggage_hosts),
+            "trust_baggage": trust_baggage,
         }
         self._budget, self._unattributed = budget, unattributed
         self._ports = Ports(prices=prices, backend=backend, ledger=ledger, clock=clock)
@@ -216,6 +223,14 @@ class Guard:
             SettingsError: the token is not of this ledger, is expired, or its run has ended.
         """
         return self._acts.join(token)
+
+    def join_baggage(self, headers: Mapping[str, str]) -> Joined:
+        """Enter the run that a request's `baggage` header names; stay here without one, or without `trust_baggage`.
+
+        Raises:
+            SettingsError: as `join`.
+        """
+        return self._acts.join_baggage(headers)
 
     def env(self) -> dict[str, str]:
         """Variables that let a child process join the current run: `run(…, env={**os.environ, **guard.env()})`."""

@@ -48,7 +48,7 @@ def open_books(database: str) -> Any:
         ("settled", 1, "0", "0.005"),
     ],
 )
-def test_a_process_killed_between_two_states_of_a_call_leaves_at_most_that_calls_ceiling(
+def test_a_process_killed_between_two_states_of_a_call_leaves_at_most_that_calls_ceiling(  # noqa: PLR0917  # fixtures and cases, by name
     database: str, start: Any, hears: Any, open_books: Any, point: str, arrived: int, assumed: str, reported: str
 ) -> None:
     with ModelServer(Reply(completion_tokens=200, stall="request" if point == "sent" else None)) as server:

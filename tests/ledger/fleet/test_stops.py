@@ -51,7 +51,7 @@ def pass_a_limit(guard: tg.Guard, run_id: str, database: str) -> None:
         (pass_a_limit, "async", "fan_out_exceeded"),
     ],
 )
-def test_a_stop_in_one_process_ends_the_streams_of_another_within_a_second(
+def test_a_stop_in_one_process_ends_the_streams_of_another_within_a_second(  # noqa: PLR0917  # fixtures and cases, by name
     database: str, start: Any, hears: Any, act: Any, kind: str, code: str
 ) -> None:
     backend = ScriptedBackend(lambda _: ScriptedReply("answer", usage=PENNY_USAGE))

@@ -1,7 +1,7 @@
 """Joins a run and streams from a model until it is stopped: `streamer.py DATABASE TOKEN URL sync|async`.
 
-Prints `streaming` once three streams have given a chunk each, `stopped CODES` when all have ended, `refused CODE` for the
-call it tries then, and after a line on its standard input `again ok` or the code of what stood against one more call.
+Prints `streaming` once three streams have given a chunk each, `stopped CODES` when all have ended, `refused CODE` for
+the call it tries then, and after a line on its standard input `again ok` or the code of what stood against one more.
 """
 
 from __future__ import annotations
