@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tokenguard.calls.baggage import hosts_of
 from tokenguard.calls.hub import Hub, record
 from tokenguard.calls.parts import Parts
 from tokenguard.core import events
@@ -83,6 +84,8 @@ def assemble(guard: object, given: Mapping[str, Any], *, hub: Hub, ids: Ids, por
         mode=settings.mode,
         busy=settings.busy,
         loops=settings.loops,
+        baggage_hosts=hosts_of(settings.baggage_hosts),
+        trust_baggage=settings.trust_baggage,
     )
 
     record(hub, parts.ledger, ids, _submitter(parts))

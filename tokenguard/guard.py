@@ -72,6 +72,9 @@ class Guard:
             user's state folder.
         unattributed: Cap for calls outside any run; $1 a day unless given.
         loops: False switches the repetition rules off.
+        baggage_hosts: Hosts that are sent the current run's token, as W3C baggage; exact names, `"host"` or
+            `"host:port"`.
+        trust_baggage: `join_baggage` believes what callers of this service send.
         backend: Reaches models; None: LiteLLM. `tokenguard.testing` has one that follows a script.
         ledger: Keeps the books; None: what `database` names.
         clock: Tells the time; tests pass a fake.
@@ -95,6 +98,8 @@ class Guard:
         spool: str | os.PathLike[str] | None = None,
         unattributed: Budget | None = None,
         loops: bool | None = None,
+        baggage_hosts: Sequence[str] | None = None,
+        trust_baggage: bool | None = None,
         backend: Backend | None = None,
         ledger: Ledger | None = None,
         clock: Clock | None = None,
@@ -110,6 +115,8 @@ class Guard:
             "durability": durability,
             "spool": None if spool is None else os.fspath(spool),
             "loops": loops,
+            "baggage_hosts": None if baggage_hosts is None else tuple(baggage_hosts),
+            "trust_baggage": trust_baggage,
         }
         self._budget, self._unattributed = budget, unattributed
         self._ports = Ports(prices=prices, backend=backend, ledger=ledger, clock=clock)
@@ -219,6 +226,14 @@ class Guard:
             SettingsError: the token is not of this ledger, is expired, or its run has ended.
         """
         return self._acts.join(token)
+
+    def join_baggage(self, headers: Mapping[str, str]) -> Joined:
+        """Enter the run that a request's `baggage` header names; stay here without one, or without `trust_baggage`.
+
+        Raises:
+            SettingsError: as `join`.
+        """
+        return self._acts.join_baggage(headers)
 
     def env(self) -> dict[str, str]:
         """Variables that let a child process join the current run: `run(…, env={**os.environ, **guard.env()})`."""

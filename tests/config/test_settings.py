@@ -78,7 +78,7 @@ def test_the_nearest_file_above_counts(project: Path) -> None:
         ("", {"TOKENGUARD_DURABLITY": "full"}, {}, "environment: 'TOKENGUARD_DURABLITY'"),
         ("", {"TOKENGUARD_DURABLITY": "full"}, {}, "Did you mean 'durability'?"),
         ("", {}, {"busyness": "wait"}, "arguments: 'busyness' is not a setting"),
-        ("", {}, {"zzz": 1}, "Known: budget, busy, database"),
+        ("", {}, {"zzz": 1}, "Known: baggage_hosts, budget, busy, database"),
         ('mode = "dream"', {}, {}, "mode = 'dream'"),
         ("", {"TOKENGUARD_BUSY": "sometimes"}, {}, "environment: busy = 'sometimes'"),
         ("[budget]\nusd = 2.5", {}, {}, "budget.usd"),

@@ -60,10 +60,11 @@ class Desk:
         hold_id = changes.pop("id", None) or f"hold-{next(self._numbers):06d}"
         enforce = changes.pop("enforce", True)
         runs = changes.pop("runs", (run,) if run else ())
+        owner = changes.pop("owner", "owner")
         return Hold(
             id=hold_id,
             at=at,
-            owner="owner",
+            owner=owner,
             lease_until=at + timedelta(seconds=lease_s),
             accounts=accounts_on(path, at),
             scope_keys=tuple(one.key for one in path),

@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from tokenguard.calls.attempt import hold_for
+from tokenguard.calls.baggage import token_in
 from tokenguard.calls.call import Call, Target
 from tokenguard.calls.charge import Charge, book_charge, charge_attempt
 from tokenguard.calls.drive import drive
@@ -48,6 +49,11 @@ class Acts:
     def join(self, token: str) -> Joined:
         """Enter a run of another process."""
         return Joined(self._late, self._base, token)
+
+    def join_baggage(self, headers: Mapping[str, str]) -> Joined:
+        """Enter the run that a caller's headers name, where callers are believed."""
+        trusted = self._late.get().trust_baggage
+        return Joined(self._late, self._base, token_in(headers) if trusted else None)
 
     def env(self, frame: Frame) -> dict[str, str]:
         """Variables for a child process that joins the current run."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tokenguard.calls.attempt import Attempt, prepare, request_for
+from tokenguard.calls.baggage import with_baggage
 from tokenguard.calls.effects import Flow, Reserve, Send, Wait, ask
 from tokenguard.calls.guards import check_repeats, check_velocity, check_wall, learned
 from tokenguard.calls.outcome import Sent, posted, unresolved
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from tokenguard.calls.call import Call, Target
     from tokenguard.calls.parts import Parts
     from tokenguard.calls.waiting import Ticket
+    from tokenguard.core.ports import Request
     from tokenguard.core.verdict import Ask
 
 __all__ = ["Opened", "guarded", "reserved"]
@@ -56,7 +58,10 @@ def guarded(call: Call, parts: Parts) -> Flow[Any]:
         number, tried = number + 1, tried + 1
         sent = yield from _granted(call, left[0], number, parts)
         yield from check_wall(sent, parts)
-        send = Send(request_for(sent.attempt, sent.grant, final=sent.final, enforce=parts.enforce))
+        request = request_for(sent.attempt, sent.grant, final=sent.final, enforce=parts.enforce)
+        if parts.baggage_hosts:
+            request = yield from _laden(request, sent, parts)
+        send = Send(request)
         try:
             reply = yield from ask(send)
         except BaseException as error:
@@ -72,6 +77,15 @@ def guarded(call: Call, parts: Parts) -> Flow[Any]:
             left, tried = left[1:], 0  # The next target.
         else:
             yield from ask(Wait(wait_s))
+
+
+def _laden(request: Request, sent: Sent, parts: Parts) -> Flow[Request]:
+    """The request with its baggage; a ledger that cannot sign it now gives the hold back."""
+    try:
+        return (yield from with_baggage(request, sent.attempt, parts))
+    except BaseException:
+        yield from returned(sent, parts)
+        raise
 
 
 def _answered(sent: Sent, reply: Any, parts: Parts) -> Flow[Any]:

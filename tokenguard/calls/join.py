@@ -7,6 +7,8 @@ open the ledger may join, and the token only names the place.
 from __future__ import annotations
 
 import hmac
+import re
+from datetime import timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, Self
 
@@ -17,7 +19,7 @@ from tokenguard.calls.scoped import path_scopes
 from tokenguard.core.account import Scope
 from tokenguard.core.books import NodeSpend
 from tokenguard.core.receipt import Receipt
-from tokenguard.errors import SettingsError
+from tokenguard.errors import SettingsError, SetupError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +32,7 @@ __all__ = ["Joined", "frame_of_run", "make_token", "read_token"]
 
 _PREFIX: Final = "tg1"
 _LIFE_S: Final = 24 * 60 * 60
+_EXPIRY: Final = re.compile(r"[1-9][0-9]{0,11}")
 
 
 def make_token(run_id: str, parts: Parts) -> str:
@@ -38,22 +41,28 @@ def make_token(run_id: str, parts: Parts) -> str:
     return f"{_PREFIX}.{run_id}.{expiry}.{_sign(run_id, expiry, parts)}"
 
 
-def read_token(token: str, parts: Parts) -> str:
+def read_token(token: object, parts: Parts) -> str:
     """The run that a token names.
 
     Raises:
         SettingsError: it is no token, not of this ledger, or expired.
     """
-    pieces = token.strip().split(".")
-    if len(pieces) != 4 or pieces[0] != _PREFIX or not pieces[2].isdecimal():  # noqa: PLR2004  # its four pieces
+    pieces = token.strip().split(".") if isinstance(token, str) else []
+    if len(pieces) != 4 or pieces[0] != _PREFIX or not _EXPIRY.fullmatch(pieces[2]):  # noqa: PLR2004  # its four pieces
         raise SettingsError("this is not a run token of tokenguard (tg1.<run>.<expiry>.<signature>); take run.token().")
     run_id, expiry = pieces[1], int(pieces[2])
-    if not hmac.compare_digest(pieces[3], _sign(run_id, expiry, parts)):
+    # As bytes: text that is not ASCII cannot be compared in constant time.
+    if not hmac.compare_digest(pieces[3].encode(), _sign(run_id, expiry, parts).encode()):
         raise SettingsError(
-            f"the run token was not made by this ledger ({parts.ledger.name}); both must use the same database."
+            f"the run token was not made by this ledger ({parts.ledger.name}), or was changed on its way; both "
+            "processes must use the same database. Take run.token() there."
         )
-    if expiry < parts.clock.now().timestamp():
-        raise SettingsError("the run token has expired; take a new one from run.token().")
+    late_s = int(parts.clock.now().timestamp()) - expiry
+    if late_s > 0:
+        raise SettingsError(
+            f"the run token has expired: it ended {timedelta(seconds=late_s)} ago, tokens are good for "
+            f"{_LIFE_S // 3600} hours. Take a new one from run.token()."
+        )
     return run_id
 
 
@@ -82,16 +91,25 @@ def frame_of_run(run_id: str, parts: Parts, lineage: tuple[NodeSpend, ...], base
 
 
 class Joined:
-    """A run of another process, entered here: `with guard.join(token) as run:`. Its end is that process's to write."""
+    """A run of another process, entered here: `with guard.join(token) as run:`. Its end is that process's to write.
 
-    def __init__(self, late: LateParts, base: Callable[[], Frame], token: str) -> None:
+    Without a token nothing is entered: calls made inside belong where the caller stands, and `id` stays empty.
+    """
+
+    def __init__(self, late: LateParts, base: Callable[[], Frame], token: str | None) -> None:
         self._late, self._base, self._token = late, base, token
         self._frame: Frame | None = None
         self._context: Token[Frame | None] | None = None
         self.id = ""
 
     def receipt(self) -> Receipt:
-        """What the joined run cost up to now."""
+        """What the joined run cost up to now.
+
+        Raises:
+            SetupError: no run was joined.
+        """
+        if not self.id:
+            raise SetupError("no run was joined: there is nothing to receipt.")
         parts = self._late.get()
         return Receipt.of(parts.ledger.tree(self.id), ledger=parts.ledger.name)
 
@@ -115,13 +133,16 @@ class Joined:
     ) -> None:
         self._end()
 
-    def _found(self, parts: Parts) -> Flow[Frame]:
+    def _found(self, parts: Parts) -> Flow[Frame | None]:
+        if self._token is None:
+            return None
         self.id = yield from ask(Book(lambda _: read_token(self._token, parts)))
         lineage = yield from ask(Book(lambda ledger: ledger.lineage(self.id)))
         return frame_of_run(self.id, parts, lineage, self._base())
 
-    def _begin(self, frame: Frame) -> None:
-        self._frame, self._context = frame, enter(frame)
+    def _begin(self, frame: Frame | None) -> None:
+        if frame is not None:
+            self._frame, self._context = frame, enter(frame)
 
     def _end(self) -> None:
         if self._frame is not None and self._context is not None:

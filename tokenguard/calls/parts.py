@@ -71,6 +71,10 @@ class Parts:
     busy: Literal["wait", "raise"] = "wait"
     busy_timeout_s: float = 60.0
     loops: bool = True
+    baggage_hosts: frozenset[str] = frozenset()
+    """Hosts that are told which run calls them."""
+    trust_baggage: bool = False
+    """Whether callers of this service may say which run they belong to."""
     lines: Lines = field(default_factory=Lines)
     streams: Holders[Any] = field(default_factory=Holders[Any])
     """Streams that are open in this process."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from tokenguard.core.budget import Budget
 from tokenguard.core.untrusted import mapping_of
@@ -53,8 +53,16 @@ class Settings(BaseModel):
     durability: Literal["normal", "full"] = "normal"
     prices: str | None = None
     loops: bool = True
+    baggage_hosts: tuple[str, ...] = ()
+    trust_baggage: bool = False
     budget: _BudgetTable | None = None
     unattributed: _BudgetTable | None = None
+
+    @field_validator("baggage_hosts", mode="before")
+    @classmethod
+    def _list_of_hosts(cls, hosts: Any) -> Any:
+        """An environment variable holds them with commas between."""
+        return tuple(hosts.split(",")) if isinstance(hosts, str) else hosts
 
 
 def load_settings(arguments: Mapping[str, Any], *, environ: Mapping[str, str], directory: Path) -> Settings:

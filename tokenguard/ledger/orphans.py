@@ -1,7 +1,7 @@
 """Processes that died without a word: what they held and what they ran is given up at once, where that can be known.
 
-Only a process of the same boot and pid namespace can be known to be dead (config/owners.py); all other holds wait
-for the end of their leases.
+Only a process of the same boot and pid namespace can be known to be dead (config/owners.py); everybody else's holds
+wait for the end of their leases.
 """
 
 from __future__ import annotations

@@ -43,6 +43,7 @@ class SqlLedger:
         self._windows = Windows()
         self._upkeep = Upkeep(database)
         self._looked_s = -_LOOK_EVERY_S
+        self._secret: bytes | None = None
 
     @classmethod
     def open(
@@ -241,12 +242,15 @@ class SqlLedger:
 
     def secret(self) -> bytes:
         """See `core.ports.Ledger.secret`. Made by the first process that asks; the others find it."""
+        if self._secret is not None:
+            return self._secret
         found = self._database.read(queries.secret)
         if found is None:
             row = {"name": queries.SECRET, "value": token_hex(32)}
             self._database.transact(lambda tx: tx.run(tx.statements.insert_missing(schema.meta), row))
             found = self._database.read(queries.secret)
         assert found is not None, "written above, by this process or by another"
+        self._secret = found
         return found
 
     def runs(self, limit: int = 50, *, open_only: bool = False) -> tuple[NodeSpend, ...]:

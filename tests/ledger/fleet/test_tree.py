@@ -20,7 +20,7 @@ PROCESSES = 8
         (tg.Limits(spawns_per_minute=25), 10, 25),
     ],
 )
-def test_eight_processes_that_join_one_run_share_its_limits(
+def test_eight_processes_that_join_one_run_share_its_limits(  # noqa: PLR0917  # fixtures and cases, by name
     database: str, start: Any, hears: Any, limits: tg.Limits, each: int, together: int
 ) -> None:
     guard = tg.Guard(database=database, backend=ScriptedBackend([]))
