@@ -379,6 +379,8 @@ class Guard:
             budget=self._budget or (settings.budget.budget() if settings.budget else None),
             unattributed=self._unattributed or (settings.unattributed.budget() if settings.unattributed else None),
             strict=settings.strict,
+            in_file=settings.scopes(),
+            budget_in_file=self._budget is None,
         )
         return parts
 

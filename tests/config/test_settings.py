@@ -78,7 +78,7 @@ def test_the_nearest_file_above_counts(project: Path) -> None:
         ("", {"TOKENGUARD_DURABLITY": "full"}, {}, "environment: 'TOKENGUARD_DURABLITY'"),
         ("", {"TOKENGUARD_DURABLITY": "full"}, {}, "Did you mean 'durability'?"),
         ("", {}, {"busyness": "wait"}, "arguments: 'busyness' is not a setting"),
-        ("", {}, {"zzz": 1}, "Known: baggage_hosts, budget, busy, database"),
+        ("", {}, {"zzz": 1}, "Known: baggage_hosts, budget, budgets, busy, database"),
         ('mode = "dream"', {}, {}, "mode = 'dream'"),
         ("", {"TOKENGUARD_BUSY": "sometimes"}, {}, "environment: busy = 'sometimes'"),
         ("[budget]\nusd = 2.5", {}, {}, "budget.usd"),
@@ -131,3 +131,60 @@ def test_prices_are_a_file_beside_this_one_or_this_very_file(project: Path) -> N
     assert beside == str(project / "prices.toml")
     assert inside == aliases == str(project / "tokenguard.toml")
     assert nowhere is None
+
+
+def test_a_file_gives_budgets_to_any_scope(project: Path) -> None:
+    write(
+        project,
+        """
+        [budgets.acme]
+        usd = "500"
+        per = "month"
+        tz = "Europe/Berlin"
+        warn_at = [0.9]
+
+        [[budgets."acme/search"]]
+        usd = "50"
+        per = "day"
+
+        [[budgets."acme/search"]]
+        calls = 100
+        per = "rolling 1h"
+
+        [budgets."agent:acme/search/writer"]
+        usd = "5"
+        per = "day"
+        reserve_final = "0.10"
+        """,
+    )
+
+    scopes = load(project).scopes()
+
+    assert [(one.key, one.budgets) for one in scopes] == [
+        ("scope:acme", (Budget(usd=500, per="month", tz="Europe/Berlin", warn_at=(0.9,)),)),
+        ("scope:acme/search", (Budget(usd=50, per="day"), Budget(calls=100, per="rolling 1h"))),
+        ("agent:acme/search/writer", (Budget(usd=5, per="day", reserve_final="0.10"),)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("budgets = 5", "budgets = 5"),
+        ('[budgets.acme]\nusd = 2.5\nper = "day"', "budgets.acme.0.usd"),
+        ('[budgets.acme]\nusd = "2.5"\nper = "decade"', "is not a period"),
+        ('[budgets.acme]\nusd = "2.5"', "needs a period"),
+        ('[budgets.acme]\nper = "day"', "caps nothing"),
+        ('[budgets."run:1"]\nusd = "1"\nper = "day"', "names no scope"),
+        ('[budgets."/"]\nusd = "1"\nper = "day"', "names no scope"),
+        ('[budgets.acme]\nusd = "1"\nper = "day"\ncolour = "red"', "colour"),
+        ('[budget]\nusd = "-1"', "below zero"),
+    ],
+)
+def test_a_budget_in_the_file_that_cannot_be_meant_names_the_file(project: Path, text: str, says: str) -> None:
+    write(project, text)
+
+    with pytest.raises(SettingsError, match=r"tokenguard\.toml: ") as caught:
+        load(project)
+
+    assert says in caught.value.sentence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,11 +12,12 @@ from tokenguard.calls.scope import Frame, current, entered
 from tokenguard.calls.scoped import path_scopes
 from tokenguard.core import events
 from tokenguard.core.account import Scope
+from tokenguard.core.books import Source
 from tokenguard.core.budget import Budget
 from tokenguard.errors import NoActiveRun, UnattributedSpend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tokenguard.calls.parts import LateParts, Parts
 
@@ -43,9 +44,27 @@ class Home:
     _declared: bool = False
 
     def settle(
-        self, parts: Parts, *, scope: str, budget: Budget | None, unattributed: Budget | None, strict: bool
+        self,
+        parts: Parts,
+        *,
+        scope: str,
+        budget: Budget | None,
+        unattributed: Budget | None,
+        strict: bool,
+        in_file: Sequence[Scope] = (),
+        budget_in_file: bool = False,
     ) -> None:
-        """Take a place, and store its budgets so that every process under it is bound by them."""
+        """Take a place, and store its budgets so that every process under it is bound by them.
+
+        Args:
+            parts: The guard's.
+            scope: Its path.
+            budget: Its own.
+            unattributed: Of calls outside any run.
+            strict: Whether those are refused.
+            in_file: Scopes with the budgets that the project's file declares.
+            budget_in_file: Whether `budget` is from the file too.
+        """
         self.strict = strict
         path = scope.strip("/")
         shared = budget if budget is not None and budget.per != "run" else None
@@ -54,9 +73,12 @@ class Home:
         outside = f"{path}/unattributed" if path else "unattributed"
         self.unattributed = Scope(f"scope:{outside}", outside, (unattributed or Budget(usd=1, per="day"),))
         now = parts.clock.now()
-        for one in scopes:
-            if one.budgets:
-                parts.ledger.declare(one, now)
+        declared = [one for one in scopes if one.budgets]
+        # What the file says about one scope is one declaration, wherever it says it.
+        for one in _joined([*in_file, *declared] if budget_in_file else in_file):
+            parts.ledger.declare(one, now, Source.FILE)
+        for one in declared if not budget_in_file else ():
+            parts.ledger.declare(one, now)
         self.base = Frame(self.owner, None, None, path, scopes)
 
     def frame(self) -> Frame:
@@ -99,6 +121,15 @@ class Home:
             parts.ledger.declare(outside, parts.clock.now())
         parts.emit(events.Unattributed(at=parts.clock.now(), run_id=None, scope_key=outside.key, model=what))
         return Frame(self.owner, entered(), None, outside.label, (*frame.scopes, outside))
+
+
+def _joined(scopes: Sequence[Scope]) -> tuple[Scope, ...]:
+    """Scopes of the same key as one."""
+    found: dict[str, Scope] = {}
+    for one in scopes:
+        known = found.get(one.key)
+        found[one.key] = one if known is None else replace(known, budgets=(*known.budgets, *one.budgets))
+    return tuple(found.values())
 
 
 def _outside() -> int:

@@ -9,7 +9,8 @@ import typer
 from tokenguard.cli.ledgers import opened
 from tokenguard.cli.options import Database, Json
 from tokenguard.cli.terminal import document, say, show
-from tokenguard.core.budget import PERIODS, Budget, Per
+from tokenguard.core.account import scope_key
+from tokenguard.core.budget import PERIODS, Budget, Per, Unit
 from tokenguard.core.clock import SystemClock
 from tokenguard.errors import BadAmount, SettingsError
 from tokenguard.reports.budgets import budget_json, budgets_table
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(help="Budgets: caps in force, and setting one.", no_args_is_help=True)
-
-_KINDS = ("scope", "agent", "run", "step")
 
 
 @app.command("list")
@@ -75,6 +74,40 @@ def set_budget(
     _print(states, as_json, place)
 
 
+@app.command("unset")
+def unset_budget(
+    scope: Annotated[str, typer.Argument(help="A path such as acme/search, or a key: scope:…, agent:…, run:<id>.")],
+    *,
+    per: Annotated[str, typer.Option(help=f"One of {', '.join(PERIODS)}, or as in 'rolling 24h'.")],
+    unit: Annotated[str, typer.Option(help=f"One of {', '.join(Unit)}; without it all of them.")] = "",
+    tz: Annotated[str, typer.Option(help="The calendar that its windows follow.")] = "UTC",
+    declared: Annotated[
+        bool, typer.Option(help="Forget what code and file declared too, until they do again.")
+    ] = False,
+    as_json: Json = False,
+    database: Database = None,
+) -> None:
+    """Take back a cap that a person set: what code or file declare holds again."""
+    key = _key_of(scope)
+    chosen = [one for one in Unit if unit in ("", one)]
+    if not chosen:
+        raise SettingsError(f"--unit {unit!r} is not one of {', '.join(Unit)}.")
+    period, now = Budget(calls=0, per=_period(per, key), tz=tz).per, SystemClock().now()
+    with opened(database) as ledger:
+        done = [one for one in chosen if ledger.unset_cap(key, one, period, tz, by=_who(), at=now, declared=declared)]
+        states = [one for one in ledger.budgets(now) if one.budget.scope_key == key and one.budget.per == period]
+        place = ledger.name
+    if not done:
+        raise SettingsError(
+            f"no person set a cap per {period} ({tz}) on {key}. See `tokenguard budget list`; --declared forgets one "
+            "that code or file declared."
+        )
+    if states or as_json:
+        _print(states, as_json, place)
+    else:
+        say(f"nothing caps {key} per {period} now.", f"ledger: {place}")
+
+
 def _print(states: list[BudgetState], as_json: bool, place: str) -> None:
     if as_json:
         document({"budgets": [budget_json(one) for one in states], "ledger": place})
@@ -85,9 +118,8 @@ def _print(states: list[BudgetState], as_json: bool, place: str) -> None:
 
 def _key_of(scope: str) -> str:
     """The scope's key from what a person writes: a key, or a path."""
-    kind, _, name = scope.partition(":")
-    key = scope if kind in _KINDS and name else f"scope:{scope.strip('/')}"
-    if key == "scope:" or any(not char.isprintable() for char in key):
+    key = scope_key(scope)
+    if key is None:
         raise SettingsError(f"{scope!r} names no scope: write a path such as acme/search, or a key such as run:<id>.")
     return key
 

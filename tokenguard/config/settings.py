@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
+from tokenguard.core.account import Scope, scope_key
 from tokenguard.core.budget import Budget
 from tokenguard.core.untrusted import mapping_of
-from tokenguard.errors import SettingsError
+from tokenguard.errors import BadAmount, SettingsError
 
 __all__ = ["FILE_NAME", "Settings", "find_project_file", "load_settings"]
 
@@ -23,7 +24,7 @@ _NOT_SETTINGS = frozenset({"TOKENGUARD_RUN"})
 
 
 class _BudgetTable(BaseModel):
-    """`[budget]` and `[unattributed]` in the file: the arguments of `Budget`, money as strings."""
+    """`[budget]`, `[unattributed]` and `[budgets."acme/search"]`: the arguments of `Budget`, money as strings."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -33,6 +34,8 @@ class _BudgetTable(BaseModel):
     steps: int | None = None
     per: str = "run"
     tz: str = "UTC"
+    warn_at: list[float] = [0.5, 0.8]
+    reserve_final: str | int | None = None
 
     def budget(self) -> Budget:
         """The value."""
@@ -57,6 +60,25 @@ class Settings(BaseModel):
     trust_baggage: bool = False
     budget: _BudgetTable | None = None
     unattributed: _BudgetTable | None = None
+    budgets: dict[str, list[_BudgetTable]] = {}
+
+    @field_validator("budgets", mode="before")
+    @classmethod
+    def _lists(cls, given: Any) -> Any:
+        """One table of a scope is a list of one."""
+        if not isinstance(given, Mapping):
+            return given
+        tables = cast("Mapping[str, Any]", given)
+        return {scope: cast("Any", [one] if isinstance(one, Mapping) else one) for scope, one in tables.items()}
+
+    def scopes(self) -> tuple[Scope, ...]:
+        """The scopes that the file gives budgets, outside those of the guard itself.
+
+        Raises:
+            BadAmount: a budget cannot be meant.
+            SettingsError: a scope has no name, or its budget no cap or no period.
+        """
+        return tuple(_scope_of(text, tables) for text, tables in self.budgets.items())
 
     @field_validator("baggage_hosts", mode="before")
     @classmethod
@@ -77,12 +99,36 @@ def load_settings(arguments: Mapping[str, Any], *, environ: Mapping[str, str], d
         _check_names(values, source)
         merged.update(values)
         try:
-            Settings(**merged)
+            settings = Settings(**merged)
+            _check_budgets(settings)
         except ValidationError as wrong:
             first = wrong.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise SettingsError(f"{source}: {where} = {first.get('input')!r}: {first['msg']}.", path=source) from None
+        except (BadAmount, SettingsError) as wrong:
+            raise SettingsError(f"{source}: {wrong.sentence}", path=source) from None
     return Settings(**merged)
+
+
+def _check_budgets(settings: Settings) -> None:
+    """Build what the tables say, so that what cannot be meant names its source."""
+    settings.scopes()
+    for table in (settings.budget, settings.unattributed):
+        if table is not None:
+            table.budget()
+
+
+def _scope_of(text: str, tables: Sequence[_BudgetTable]) -> Scope:
+    key = scope_key(text)
+    where = f'[budgets."{text}"]'
+    if key is None or key.startswith(("run:", "step:")):
+        raise SettingsError(f"{where} names no scope: write a path such as acme/search, or agent:acme/search/writer.")
+    budgets = tuple(table.budget() for table in tables)
+    if any(not one.caps() for one in budgets):
+        raise SettingsError(f"{where} caps nothing: give usd, tokens, calls or steps.")
+    if any(one.per == "run" for one in budgets):
+        raise SettingsError(f'{where} needs a period, because a scope outlives its runs: per = "day", say.')
+    return Scope(key, key.partition(":")[2], budgets)
 
 
 def find_project_file(name: str, directory: Path) -> Path | None:

@@ -12,7 +12,7 @@ from tokenguard.core.stops import amount_text
 from tokenguard.reports.tables import Column, Table, visible
 
 if TYPE_CHECKING:
-    from tokenguard.ledger.accounts import BudgetState
+    from tokenguard.ledger.accounts import BudgetState, StoredBudget
 
 __all__ = ["budget_json", "budgets_table"]
 
@@ -49,6 +49,7 @@ def budget_json(one: BudgetState) -> dict[str, Any]:
         "held": amount(state.held),
         "free": amount(state.free),
         "room": amount(state.room),
+        "in_file": None if budget.in_file is None else amount(budget.in_file),
         "set_by": budget.set_by,
         "rolls_at": ends_at.isoformat() if ends_at else None,
     }
@@ -64,9 +65,19 @@ def _row(one: BudgetState) -> tuple[str, ...]:
         amount_text(budget.unit, state.settled),
         amount_text(budget.unit, state.held) if state.held else "",
         amount_text(budget.unit, state.free),
-        budget.set_by,
+        _set_by(budget),
         f"{state.account.ends_at:%Y-%m-%d %H:%M}" if state.account.ends_at else "",
     )
+
+
+def _set_by(budget: StoredBudget) -> str:
+    """Whose cap is in force, and what it stands over: `person, over 50 in code`."""
+    over = [
+        (amount, where) for amount, where in ((budget.declared, "code"), (budget.in_file, "file")) if amount is not None
+    ]
+    over = [one for one in over if one[1] != budget.set_by]
+    texts = ", ".join(f"{amount_text(budget.unit, amount)} in {where}" for amount, where in over)
+    return f"{budget.set_by}, over {texts}" if texts else str(budget.set_by)
 
 
 def _json_amount(unit: Unit, amount: int) -> str | int:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tokenguard.core.account import Scope, accounts_on
+from tokenguard.core.books import Source
 from tokenguard.core.budget import Budget, Unit
 from tokenguard.core.verdict import Grant, Reason, Short
 from tokenguard.errors import BadAmount
@@ -236,3 +237,111 @@ def test_warning_shares_and_the_final_reserve_travel_with_the_stored_budget(ledg
 
     account = grant.states[0].account
     assert (account.warn_at, account.reserve_final_pico) == ((0.25, 0.9), 10 * desk.cent)
+
+
+def listed(ledger: Any, desk: Any) -> Any:
+    """(cap in cents, whose it is) of the only budget; None where there is none."""
+    found = [(one.budget.cap // desk.cent, one.budget.set_by) for one in ledger.budgets(desk.noon)]
+    return found[0] if found else None
+
+
+@pytest.mark.parametrize("order", [(Source.FILE, Source.CODE), (Source.CODE, Source.FILE)])
+def test_code_wins_over_the_file_whoever_speaks_first(ledger: Any, desk: Any, order: Any) -> None:
+    caps = {Source.FILE: "0.09", Source.CODE: "0.05"}
+
+    for source in order:
+        ledger.declare(desk.scope(usd=caps[source], per="day"), desk.noon, source)
+
+    assert listed(ledger, desk) == (5, "code")
+    assert ledger.budgets(desk.noon)[0].budget.in_file == 9 * desk.cent
+    assert isinstance(ledger.reserve(desk.hold(desk.scope()), desk.ask(cents=6)), Short)
+
+
+def test_the_files_cap_holds_again_when_the_code_declares_none(ledger: Any, desk: Any) -> None:
+    ledger.declare(desk.scope(usd="0.09", per="day"), desk.noon, Source.FILE)
+    ledger.declare(desk.scope(usd="0.05", per="day"), desk.noon)
+
+    ledger.declare(desk.scope(calls=7, per="week"), desk.noon)
+
+    assert [(one.budget.unit, one.budget.cap, one.budget.set_by) for one in ledger.budgets(desk.noon)] == [
+        (Unit.CALLS, 7, "code"),
+        (Unit.USD, 9 * desk.cent, "file"),
+    ]
+    assert isinstance(ledger.reserve(desk.hold(desk.scope()), desk.ask(cents=9)), Grant)
+
+
+def test_what_the_file_declares_replaces_what_the_file_declared_and_no_more(ledger: Any, desk: Any) -> None:
+    ledger.declare(desk.scope(calls=3, per="day"), desk.noon)
+    ledger.declare(desk.scope(usd="0.09", calls=5, per="day"), desk.noon, Source.FILE)
+
+    ledger.declare(desk.scope(usd="0.08", per="week"), desk.noon, Source.FILE)
+
+    found = [one.budget for one in ledger.budgets(desk.noon)]
+    assert [(one.unit, one.per, one.cap, one.set_by, one.in_file) for one in found] == [
+        (Unit.CALLS, "day", 3, "code", None),
+        (Unit.USD, "week", 8 * desk.cent, "file", 8 * desk.cent),
+    ]
+
+
+def test_a_persons_cap_stands_over_code_and_file_and_gives_way_to_a_new_word_of_the_stronger(
+    ledger: Any, desk: Any
+) -> None:
+    ledger.declare(desk.scope(usd="0.09", per="day"), desk.noon, Source.FILE)
+    ledger.declare(desk.scope(usd="0.05", per="day"), desk.noon)
+    ledger.set_cap("scope:acme", Unit.USD, "day", "UTC", 7 * desk.cent, by="ada", at=desk.noon)
+
+    ledger.declare(desk.scope(usd="0.08", per="day"), desk.noon, Source.FILE)
+    ledger.declare(desk.scope(usd="0.05", per="day"), desk.noon)
+    stands = listed(ledger, desk)
+    ledger.declare(desk.scope(usd="0.06", per="day"), desk.noon)
+
+    assert (stands, listed(ledger, desk)) == ((7, "person"), (6, "code"))
+
+
+@pytest.mark.parametrize(("source", "whose"), [(Source.CODE, "code"), (Source.FILE, "file")])
+def test_a_persons_cap_that_is_unset_gives_way_to_the_declared_one(
+    ledger: Any, desk: Any, source: Source, whose: str
+) -> None:
+    ledger.declare(desk.scope(usd="0.05", per="day"), desk.noon, source)
+    ledger.set_cap("scope:acme", Unit.USD, "day", "UTC", desk.cent, by="ada", at=desk.noon)
+    spend(ledger, desk, desk.scope(), 1)
+
+    first = ledger.unset_cap("scope:acme", Unit.USD, "day", "UTC", by="ada", at=desk.noon)
+    again = ledger.unset_cap("scope:acme", Unit.USD, "day", "UTC", by="ada", at=desk.noon)
+
+    assert (first, again, listed(ledger, desk)) == (True, False, (5, whose))
+    assert isinstance(spend(ledger, desk, desk.scope(), 4), Grant)
+
+
+def test_a_cap_that_only_a_person_set_is_gone_when_it_is_unset(ledger: Any, desk: Any) -> None:
+    ledger.set_cap("scope:acme", Unit.USD, "day", "UTC", desk.cent, by="ada", at=desk.noon)
+
+    assert ledger.unset_cap("scope:acme", Unit.USD, "day", "UTC", by="ada", at=desk.noon)
+
+    assert listed(ledger, desk) is None
+    assert isinstance(spend(ledger, desk, desk.scope(), 5), Grant)
+    assert not ledger.unset_cap("scope:nowhere", Unit.USD, "day", "UTC", by="ada", at=desk.noon)
+
+
+def test_a_declared_budget_can_be_forgotten_until_it_is_declared_again(ledger: Any, desk: Any) -> None:
+    scope = desk.scope(usd="0.01", per="day")
+    ledger.declare(scope, desk.noon)
+    spend(ledger, desk, desk.scope(), 1)
+
+    kept = ledger.unset_cap(scope.key, Unit.USD, "day", "UTC", by="ada", at=desk.noon)
+    dropped = ledger.unset_cap(scope.key, Unit.USD, "day", "UTC", by="ada", at=desk.noon, declared=True)
+
+    assert (kept, dropped, listed(ledger, desk)) == (False, True, None)
+    assert isinstance(spend(ledger, desk, desk.scope(), 5), Grant)
+    ledger.declare(scope, desk.noon)
+    assert isinstance(spend(ledger, desk, desk.scope(), 1), Short)
+
+
+def test_unsetting_a_cap_that_stopped_a_run_lets_it_go_on(ledger: Any, desk: Any) -> None:
+    ledger.set_cap("run:run-1", Unit.USD, "run", "UTC", desk.cent, by="ada", at=desk.noon)
+    account = ledger.budgets(desk.noon)[0].state.account
+    ledger.close_run(desk.closure("run-1", account_id=account.id))
+
+    ledger.unset_cap("run:run-1", Unit.USD, "run", "UTC", by="ada", at=desk.noon)
+
+    assert ledger.closures(["run-1"]) == ()
