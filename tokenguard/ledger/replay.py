@@ -1,7 +1,7 @@
 """Do the books replay? Facts are added up again and compared with every cache and total made from them.
 
-Checked, to the pico-dollar: transfers against balances and open holds, events against the transfers that booked them,
-lines against events, rollups against events.
+Checked, to the pico-dollar: transfers, from the closing rows on, against balances and open holds, events against the
+transfers that booked them, lines against events, rollups against events.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from tokenguard.core.budget import Unit
 from tokenguard.ledger import schema
+from tokenguard.ledger.months import keep_months
 from tokenguard.ledger.rollups import AMOUNTS, DIMENSIONS
 
 __all__ = ["Finding", "Verification", "verify"]
@@ -64,8 +65,10 @@ class _Replay:
 
 def verify(connection: sa.Connection) -> Verification:
     """Replay everything on one snapshot. Reads each table once; memory grows with accounts and attempts."""
+    keep_months(connection)
     replay = _replay(connection)
     findings: list[Finding] = []
+    _check_closings(connection, findings)
     balances = _check_balances(connection, replay, findings)
     _check_holds(connection, replay, findings)
     events = _check_events(connection, replay, findings)
@@ -75,8 +78,12 @@ def verify(connection: sa.Connection) -> Verification:
 
 
 def _replay(connection: sa.Connection) -> _Replay:
-    row = schema.transfer.c
+    row, closing = schema.transfer.c, schema.closing.c
     replay = _Replay({}, set(), {})
+    for account_id, *sums in connection.execute(
+        sa.select(closing.account_id, closing.held, closing.settled, closing.live)
+    ):
+        replay.accounts[account_id] = sums
     for hold_id, phase, legs in connection.execute(
         sa.select(row.hold_id, row.phase, row.legs).order_by(row.hold_id, row.phase)
     ):
@@ -94,6 +101,15 @@ def _replay(connection: sa.Connection) -> _Replay:
             if booked is not None:
                 booked[account_id] = booked.get(account_id, 0) + settled
     return replay
+
+
+def _check_closings(connection: sa.Connection, findings: list[Finding]) -> None:
+    """Only what was resolved is ever pruned: nothing held, nothing live."""
+    row = schema.closing.c
+    for account_id, held, live in connection.execute(sa.select(row.account_id, row.held, row.live)):
+        for what, amount in (("held", held), ("live", live)):
+            if amount:
+                findings.append(Finding("closing", account_id, what, amount, 0))
 
 
 def _check_balances(connection: sa.Connection, replay: _Replay, findings: list[Finding]) -> int:

@@ -84,14 +84,14 @@ class SqlLedger:
         self._upkeep.look_at_month(hold.at)
         transact, windows = self._database.transact, self._windows
         try:
-            return transact(lambda tx: reserving.reserve(tx, hold, ask, windows, swept=False))
+            return transact(lambda tx: reserving.reserve(tx, hold, ask, windows, swept=False), checks_schema=True)
         except LeaseOver:
             self.sweep(hold.at)
-        return transact(lambda tx: reserving.reserve(tx, hold, ask, windows, swept=True))
+        return transact(lambda tx: reserving.reserve(tx, hold, ask, windows, swept=True), checks_schema=True)
 
     def settle(self, hold_id: str, booking: Booking) -> Settled:
         """See `core.ports.Ledger.settle`."""
-        settled = self._database.transact(lambda tx: settling.settle(tx, hold_id, booking))
+        settled = self._database.transact(lambda tx: settling.settle(tx, hold_id, booking), checks_schema=True)
         self._upkeep.after_settlement()
         return settled
 
