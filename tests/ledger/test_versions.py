@@ -103,15 +103,8 @@ def test_an_older_server_is_left_to_db_upgrade(server: Any, open_sql: Any) -> No
         open_sql(server._database.address.url.render_as_string(hide_password=False))
 
 
-def test_an_upgrade_waits_for_writers_and_later_writers_wait_for_it(
-    new_postgres: str, open_sql: Any, desk: Any
-) -> None:
-    """A writer that asked for the schema writes into that schema; one that comes during the upgrade meets the new."""
-    setup = Database(Address.of(new_postgres), "normal", 10.0)
-    upgrade(setup)
-    setup.dispose(forked=False)
-    ledger = open_sql(new_postgres)
-    engine = ledger._database.engine
+def test_a_write_during_an_upgrade_waits_and_meets_the_new_schema(server: Any, desk: Any) -> None:
+    engine = server._database.engine
     upgrading, refused = Event(), list[SchemaMismatch]()
 
     def write() -> None:
