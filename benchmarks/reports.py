@@ -30,11 +30,14 @@ import psycopg
 from figures import Figures
 
 from tokenguard.core.clock import SystemClock
+from tokenguard.core.ids import RandomIds
 from tokenguard.ledger import schema
 from tokenguard.ledger.address import Address
 from tokenguard.ledger.engine import Database
 from tokenguard.ledger.prepare import upgrade
 from tokenguard.ledger.rollups import compact
+from tokenguard.ledger.sql import SqlLedger
+from tokenguard.reports.spend import spend_report
 
 SECONDS_MAX = 2.0
 DAYS = 35
@@ -177,6 +180,11 @@ def measure(url: str, events: int) -> int:
         rows = connection.exec_driver_sql("SELECT count(*) FROM tg_rollup").scalar_one()
         size = connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one()
     database.dispose(forked=False)
+    ledger = SqlLedger.open(url, SystemClock(), RandomIds())
+    start = perf_counter()
+    spend_report(ledger, ("agent",), since=now - timedelta(days=30))
+    figures.add("the ledger's answer alone, since 30 days by agent", perf_counter() - start, "s")
+    ledger.dispose()
     figures.add("rollup rows", rows, "rows")
     figures.add("database", size / 1e9, "GB")
     midnight = (now - timedelta(days=30)).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -16,6 +16,7 @@ TokenguardError(RuntimeError)         stable `.code`, facts as fields, picklable
 ├─ LedgerError                        the books cannot answer
 │  ├─ LedgerUnavailable               locked, full, read-only or away
 │  ├─ LedgerConflict                  the same id with other numbers
+│  ├─ PruneRefused                    old rows are still needed
 │  ├─ LedgerInvariant                 the books contradict themselves: a bug of ours, report it
 │  └─ SchemaMismatch                  the database is older or newer than this code
 ├─ BackendError                       one of our own backends failed, never a provider's exception
@@ -55,6 +56,7 @@ __all__ = [
     "LoopDetected",
     "MissingExtra",
     "NoActiveRun",
+    "PruneRefused",
     "RunRevoked",
     "SchemaMismatch",
     "SettingsError",
@@ -231,6 +233,12 @@ class LedgerConflict(LedgerError):
     """The same id came with other numbers; the row that stands is the first."""
 
     code = "ledger_conflict"
+
+
+class PruneRefused(LedgerError):
+    """Old rows are still needed: a hold among them is open."""
+
+    code = "prune_refused"
 
 
 class LedgerInvariant(LedgerError):

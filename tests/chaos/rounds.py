@@ -21,7 +21,6 @@ from chaos.checks import Watch, findings
 from chaos.plan import ORG, Fault, Kind, Plan, plan_of
 from chaos.proxy import Network, Proxy
 from chaos.stages import Stage, stage_on
-
 from tokenguard.core.books import Closure
 from tokenguard.core.budget import Unit
 from tokenguard.core.clock import SystemClock

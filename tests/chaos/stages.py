@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import psycopg
+
 from chaos.plan import Fault, Kind
 from chaos.proxy import Network
-
 from tokenguard.core.clock import SystemClock
 from tokenguard.core.ids import RandomIds
 from tokenguard.ledger import schema

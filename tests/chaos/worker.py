@@ -11,12 +11,12 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, Final
 
-from chaos.backend import BrokenCall, PlainBackend
-from chaos.plan import ORG, Plan, WorkerPlan
 from sqlalchemy import event
 from support import PENNY, PRICES
 
 import tokenguard as tg
+from chaos.backend import BrokenCall, PlainBackend
+from chaos.plan import ORG, Plan, WorkerPlan
 from tokenguard.core.books import Status
 from tokenguard.ledger.sql import SqlLedger
 from tokenguard.ledger.statements import Tx

@@ -234,3 +234,12 @@ def busy_ledger(sql_ledger: Any, desk: Any) -> Any:
     sql_ledger.enter(desk.entry("step", accounts=desk.hold(desk.scope("run:1", steps=5)).accounts))
     assert lost.id
     return sql_ledger
+
+
+@pytest.fixture
+def server(new_postgres: str, open_sql: Any) -> Any:
+    """An upgraded database of its own, and a ledger on it."""
+    database = Database(Address.of(new_postgres), "normal", 10.0)
+    upgrade(database)
+    database.dispose(forked=False)
+    return open_sql(new_postgres)

@@ -106,3 +106,53 @@ def test_compact_says_how_many_deltas_it_added_up(spent: str) -> None:
     assert (first.exit_code, second.exit_code) == (0, 0)
     assert "1 deltas compacted" in first.output
     assert json.loads(second.output)["compacted"] == 0
+
+
+@pytest.fixture
+def old(open_sql: Any, sqlite: str, desk: Any) -> Any:
+    """A call in January and one in March of a year that is over."""
+    ledger = open_sql(sqlite)
+    for month in (1, 3):
+        at = desk.noon.replace(year=2020, month=month)
+        hold = desk.hold(desk.scope(usd="1.00"), at=at, lease_s=10**9)
+        ledger.reserve(hold, desk.ask())
+        ledger.settle(hold.id, desk.booking(at=at))
+    return ledger
+
+
+def test_prune_says_what_would_go_and_what_went(old: Any, sqlite: str) -> None:
+    would, did = (run("prune", "--database", sqlite, "--before", "2020-03", *more) for more in (["--dry-run"], []))
+    again, read = (run("prune", "--database", sqlite, "--before", "2020-03", *more) for more in ([], ["--json"]))
+
+    assert [one.exit_code for one in (would, did, again, read)] == [0] * 4
+    assert "2 transfers, 1 events and 2 lines from before 2020-03 would go." in would.output
+    assert "2 transfers, 1 events and 2 lines from before 2020-03 are pruned." in did.output
+    assert "nothing is older than 2020-03" in again.output
+    assert json.loads(read.output)["transfers"] == 0
+    assert run("verify", "--database", sqlite).exit_code == 0
+
+
+def test_prune_names_partitions_on_a_server(new_postgres: str, open_sql: Any, desk: Any) -> None:
+    run("upgrade", "--database", new_postgres)
+    at = desk.noon.replace(year=2020)
+    open_sql(new_postgres).charge(desk.hold(at=at), desk.booking(at=at))
+
+    done = run("prune", "--database", new_postgres, "--before", "2020-04")
+
+    assert "are pruned, in 3 partitions." in done.output
+
+
+def test_prune_refuses_a_month_that_is_not_over_as_asked_wrongly(sqlite: str, old: Any) -> None:
+    done = run("prune", "--database", sqlite, "--before", "9998-01", "--json")
+
+    assert done.exit_code == 2
+    assert json.loads(done.output)["error"] == "settings_error"
+
+
+def test_prune_refuses_open_holds_as_a_finding(sqlite: str, old: Any, desk: Any) -> None:
+    old.reserve(desk.hold(at=desk.noon.replace(year=2020), lease_s=10**9), desk.ask())
+
+    done = run("prune", "--database", sqlite, "--before", "2020-04")
+
+    assert done.exit_code == 1
+    assert "1 holds from before 2020-04 are open" in done.output

@@ -235,3 +235,16 @@ def test_a_long_compaction_says_how_far_it_is(open_sql: Any, sqlite: str) -> Non
     compact(ledger._database, on_progress=told.append)
 
     assert told == [BATCH, BATCH + 5]
+
+
+def test_a_table_that_cannot_be_vacuumed_is_told(open_sql: Any, postgres: str, desk: Any) -> None:
+    ledger = open_sql(postgres + "&options=-c%20lock_timeout%3D100")
+    ledger.charge(desk.hold(), desk.booking())
+    with ledger._database.engine.begin() as other:
+        other.execute(sa.text("LOCK TABLE tg_rollup_delta IN SHARE UPDATE EXCLUSIVE MODE"))
+
+        with pytest.raises(LedgerUnavailable, match="contention"):
+            compact(ledger._database)
+
+    assert deltas(ledger) == 0
+    assert ledger.spend([])[0].calls == 1

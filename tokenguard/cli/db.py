@@ -1,4 +1,4 @@
-"""`tokenguard db`: bring a ledger to this version's schema, see which one it has, replay its books, keep them quick."""
+"""`tokenguard db`: bring a ledger to this version's schema, see which one it has, replay its books, keep them small."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ from tokenguard.ledger.engine import Database
 from tokenguard.ledger.journal import Journaled
 from tokenguard.ledger.prepare import check_version, current_version
 from tokenguard.ledger.prepare import upgrade as upgrade_schema
+from tokenguard.ledger.pruning import month_named, old_rows
+from tokenguard.ledger.pruning import prune as prune_rows
 from tokenguard.ledger.replay import verify as replay
 from tokenguard.ledger.rollups import compact as compact_deltas
 from tokenguard.ledger.schema import SCHEMA_VERSION
@@ -126,6 +128,35 @@ def compact(database: DatabaseOption = None, as_json: JsonOption = False) -> Non
             _print_json({"database": opened.name, "compacted": compacted})
         else:
             typer.echo(f"ledger {opened.name}: {compacted:,} deltas compacted.")
+
+
+@app.command()
+def prune(
+    *,
+    before: Annotated[str, typer.Option("--before", help="A month, as 2026-03: what is older goes.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and change nothing.")] = False,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let the single calls of old months go. Balances and reports by day keep their sums; the books still replay."""
+    with _opened(database, must_exist=True, as_json=as_json) as opened:
+        month = month_named(before)
+        check_version(opened)
+        if dry_run:
+            found = opened.read(lambda connection: old_rows(connection, month))
+        else:
+            with progress("pruned {:,} transfers", quiet=as_json) as so_far:
+                found = prune_rows(opened, month, on_progress=so_far)
+        if as_json:
+            _print_json({"database": opened.name, "before": f"{month:%Y-%m}", "dry_run": dry_run, **asdict(found)})
+        elif not found:
+            typer.echo(f"ledger {opened.name}: nothing is older than {month:%Y-%m}.")
+        else:
+            dropped = f", in {len(found.partitions)} partitions" if found.partitions else ""
+            typer.echo(
+                f"ledger {opened.name}: {found.transfers:,} transfers, {found.events:,} events and {found.lines:,} "
+                f"lines from before {month:%Y-%m} {'would go' if dry_run else 'are pruned'}{dropped}."
+            )
 
 
 @contextmanager

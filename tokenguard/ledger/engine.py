@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from threading import Lock
 from typing import Any, Final, Literal, TypeVar
 
@@ -21,8 +22,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tokenguard.errors import BadAmount, LedgerUnavailable
 from tokenguard.ledger.address import Address
-from tokenguard.ledger.faults import CONNECTIONS_MAX, may_pass, unavailable
-from tokenguard.ledger.statements import Statements, Tx
+from tokenguard.ledger.faults import CONNECTIONS_MAX, may_pass, mismatch, unavailable
+from tokenguard.ledger.statements import SchemaMoved, Statements, Tx
 
 __all__ = ["LARGEST_ON_SQLITE", "Database", "Durability"]
 
@@ -108,19 +109,27 @@ class Database:
 
         return engine
 
-    def transact(self, work: Callable[[Tx], T]) -> T:
+    def transact(self, work: Callable[[Tx], T], *, checks_schema: bool = False) -> T:
         """Run `work` in one write transaction; all of it is written, or nothing.
 
         `work` may run several times: contention that passes is tried again, a bounded number of times.
 
+        Args:
+            work: Writes; only after the schema was found to be this code's.
+            checks_schema: It finds that out itself, with a statement that it needs anyway.
+
         Raises:
             LedgerUnavailable: the database cannot be written.
+            SchemaMismatch: somebody upgraded it since it was opened, or put an older copy back.
             BadAmount: an amount is larger than a SQLite column.
         """
+        job = work if checks_schema else partial(_on_our_schema, work)
         attempts = 2 if self.address.is_sqlite else _ATTEMPTS
         for attempt in range(1, attempts + 1):
             try:
-                return self._once(work)
+                return self._once(job)
+            except SchemaMoved as moved:
+                raise mismatch(moved.found, self.name) from None
             except self._driver_error as error:
                 if attempt == attempts or not may_pass(error):
                     raise unavailable(error, self.name) from error
@@ -206,3 +215,8 @@ class Database:
                 self._writer.close()
                 self._writer = None
         self.engine.dispose()
+
+
+def _on_our_schema(work: Callable[[Tx], T], tx: Tx) -> T:
+    tx.check_schema()
+    return work(tx)

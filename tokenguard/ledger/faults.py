@@ -13,7 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolExhausted
 from tokenguard.errors import LedgerError, LedgerUnavailable, SchemaMismatch
 from tokenguard.ledger.schema import SCHEMA_VERSION
 
-__all__ = ["CONNECTIONS_MAX", "CONNECTION_WAIT_S", "behind", "may_pass", "sentence_for", "unavailable"]
+__all__ = ["CONNECTIONS_MAX", "CONNECTION_WAIT_S", "behind", "may_pass", "mismatch", "sentence_for", "unavailable"]
 
 CONNECTIONS_MAX: Final = 32
 """To a server, per process: the pool that `engine.py` makes."""
@@ -101,6 +101,19 @@ def behind(found: str | None, database: str) -> SchemaMismatch:
     state = "has no ledger tables" if found is None else f"has schema {found}"
     return SchemaMismatch(
         f"ledger {database} {state}, this code needs {SCHEMA_VERSION}. Run `tokenguard db upgrade`.",
+        found=found,
+        expected=SCHEMA_VERSION,
+        database=database,
+    )
+
+
+def mismatch(found: str | None, database: str) -> SchemaMismatch:
+    """The error for a ledger whose schema is not this code's."""
+    if found is None or found < SCHEMA_VERSION:
+        return behind(found, database)
+    return SchemaMismatch(
+        f"ledger {database} has schema {found}, this code knows {SCHEMA_VERSION}: a newer tokenguard wrote it. "
+        "Upgrade tokenguard-llm here, or use another file.",
         found=found,
         expected=SCHEMA_VERSION,
         database=database,

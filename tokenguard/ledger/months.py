@@ -12,12 +12,22 @@ from datetime import MAXYEAR, UTC, datetime
 from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from tokenguard.ledger.engine import Database
 from tokenguard.ledger.faults import unavailable
 
-__all__ = ["AHEAD", "PARTITIONED", "make_months", "month_of", "months_from", "next_month", "partition"]
+__all__ = [
+    "AHEAD",
+    "PARTITIONED",
+    "PARTITIONS",
+    "keep_months",
+    "make_months",
+    "month_of",
+    "months_from",
+    "next_month",
+    "partition",
+]
 
 PARTITIONED: Final = ("tg_transfer", "tg_spend_event", "tg_spend_line")
 """Tables that PostgreSQL keeps by month."""
@@ -77,13 +87,22 @@ def make_months(database: Database, *, at: datetime | None = None, ahead: int, w
         raise unavailable(error, database.name) from error
 
 
+_parents: Final = ", ".join(f"CAST('{table}' AS regclass)" for table in PARTITIONED)
+PARTITIONS: Final[sa.Select[str]] = (
+    sa.select(sa.column("relname", sa.Text()))
+    .select_from(sa.text("pg_inherits JOIN pg_class ON pg_class.oid = inhrelid"))
+    .where(sa.text(f"inhparent IN ({_parents})"))
+)
+"""The names of all partitions that there are. Asked of the catalogue's tables: functions such as `to_regclass` read a
+cache, which may not know yet what another transaction just made or dropped."""
+
+
 def _missing(
     connection: sa.Connection, months: Sequence[datetime], tables: Sequence[str] = PARTITIONED
 ) -> list[tuple[str, datetime]]:
     """Which of these partitions do not exist: one cheap look."""
-    wanted = {partition(table, month): (table, month) for table in tables for month in months}
-    there = sa.text("SELECT name FROM unnest(CAST(:names AS text[])) AS name WHERE to_regclass(name) IS NULL")
-    return sorted(wanted[name] for name in connection.execute(there, {"names": list(wanted)}).scalars())
+    there = set(connection.execute(PARTITIONS).scalars())
+    return [(table, month) for table in tables for month in months if partition(table, month) not in there]
 
 
 def _is_our_turn(connection: sa.Connection, *, wait: bool) -> bool:
@@ -94,10 +113,18 @@ def _is_our_turn(connection: sa.Connection, *, wait: bool) -> bool:
 
 
 def _make(database: Database, table: str, month: datetime, *, wait: bool) -> bool:
-    """Make one partition, with the rows that the DEFAULT one already has of its month; False: somebody else does.
+    """Make one partition; False: somebody else does.
 
-    Attaching lets others go on writing to the table's other partitions; `CREATE TABLE … PARTITION OF` would not.
+    Attaching an empty one lets others go on. Where the DEFAULT partition already has rows of its month (PostgreSQL
+    looks), everybody waits while they move: a query planned before would look for them in the old place only.
     """
+    try:
+        return _attach(database, table, month, wait=wait, with_rows=False)
+    except IntegrityError:
+        return _attach(database, table, month, wait=wait, with_rows=True)
+
+
+def _attach(database: Database, table: str, month: datetime, *, wait: bool, with_rows: bool) -> bool:
     name, began, ends = partition(table, month), month.isoformat(), next_month(month).isoformat()
     with database.engine.begin() as connection:
         # Asked again under the lock: somebody else may have made it while this one waited.
@@ -106,10 +133,17 @@ def _make(database: Database, table: str, month: datetime, *, wait: bool) -> boo
         run = connection.exec_driver_sql
         run("SET LOCAL lock_timeout = '5s'")
         run(f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)")
-        run(f"LOCK TABLE {table}_default IN ACCESS EXCLUSIVE MODE")
-        run(
-            f"WITH moved AS (DELETE FROM {table}_default WHERE held_at >= '{began}' AND held_at < '{ends}' "  # noqa: S608  # our own names
-            f"RETURNING *) INSERT INTO {name} SELECT * FROM moved"
-        )
+        if with_rows:
+            run(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+            run(
+                f"WITH moved AS (DELETE FROM {table}_default WHERE held_at >= '{began}' AND held_at < '{ends}' "  # noqa: S608  # our own names
+                f"RETURNING *) INSERT INTO {name} SELECT * FROM moved"
+            )
         run(f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ('{began}') TO ('{ends}')")
     return True
+
+
+def keep_months(connection: sa.Connection) -> None:
+    """Let nobody drop a month before this transaction's end. Its first statement: the snapshot must be younger."""
+    if connection.dialect.name != "sqlite":
+        connection.exec_driver_sql(f"LOCK TABLE ONLY {', ONLY '.join(PARTITIONED)} IN ACCESS SHARE MODE")

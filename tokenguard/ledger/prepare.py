@@ -12,9 +12,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from tokenguard.errors import SchemaMismatch
 from tokenguard.ledger.engine import Database
-from tokenguard.ledger.faults import behind, may_pass, unavailable
+from tokenguard.ledger.faults import behind, may_pass, mismatch, unavailable
 from tokenguard.ledger.months import AHEAD, make_months
 from tokenguard.ledger.schema import SCHEMA_VERSION, VERSION_TABLE
 
@@ -74,6 +73,9 @@ def upgrade(database: Database) -> tuple[str | None, str]:
                 found = _version_in(connection)
                 _refuse_newer(found, database.name)
                 if found != SCHEMA_VERSION:
+                    if found is not None and not database.address.is_sqlite:
+                        # Writers asked for the schema in their transactions: those that run end first, later ones wait.
+                        connection.execute(sa.text(f"LOCK TABLE {VERSION_TABLE} IN ACCESS EXCLUSIVE MODE"))
                     from tokenguard.ledger.migrate import migrate  # noqa: PLC0415  # Alembic, only where there is work
 
                     migrate(connection)
@@ -106,13 +108,7 @@ def _version_in(connection: sa.Connection) -> str | None:
 
 def _refuse_newer(found: str | None, name: str) -> None:
     if found is not None and found > SCHEMA_VERSION:
-        raise SchemaMismatch(
-            f"ledger {name} has schema {found}, this code knows {SCHEMA_VERSION}: a newer tokenguard wrote it. "
-            "Upgrade tokenguard-llm here, or use another file.",
-            found=found,
-            expected=SCHEMA_VERSION,
-            database=name,
-        )
+        raise mismatch(found, name)
 
 
 def _write_ahead(engine: sa.Engine) -> None:

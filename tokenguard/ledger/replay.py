@@ -1,7 +1,7 @@
 """Do the books replay? Facts are added up again and compared with every cache and total made from them.
 
-Checked, to the pico-dollar: transfers against balances, slices of rolling windows and open holds, events against the
-transfers that booked them, lines against events, rollups against events.
+Checked, to the pico-dollar: transfers, from the closing rows on, against balances, slices of rolling windows and open
+holds, events against the transfers that booked them, lines against events, rollups against events.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from tokenguard.core.budget import Unit
 from tokenguard.core.rolling import PREFIX, slice_at
 from tokenguard.ledger import schema
+from tokenguard.ledger.months import keep_months
 from tokenguard.ledger.rollups import AMOUNTS, DIMENSIONS
 
 __all__ = ["Finding", "Verification", "verify"]
@@ -70,8 +71,10 @@ class _Replay:
 
 def verify(connection: sa.Connection) -> Verification:
     """Replay everything on one snapshot. Reads each table once; memory grows with accounts and attempts."""
+    keep_months(connection)
     replay = _replay(connection)
     findings: list[Finding] = []
+    _check_closings(connection, findings)
     balances = _check_balances(connection, replay, findings)
     _check_slices(connection, replay, findings)
     _check_holds(connection, replay, findings)
@@ -82,10 +85,13 @@ def verify(connection: sa.Connection) -> Verification:
 
 
 def _replay(connection: sa.Connection) -> _Replay:
-    row = schema.transfer.c
-    balance = schema.balance.c
+    row, closing, balance = schema.transfer.c, schema.closing.c, schema.balance.c
     rolling = sa.select(balance.id, balance.per).where(balance.per.startswith(PREFIX))
     replay = _Replay({}, set(), {}, {one.id: one.per for one in connection.execute(rolling)}, {})
+    for account_id, *sums in connection.execute(
+        sa.select(closing.account_id, closing.held, closing.settled, closing.live)
+    ):
+        replay.accounts[account_id] = sums
     for hold_id, held_at, phase, legs in connection.execute(
         sa.select(row.hold_id, row.held_at, row.phase, row.legs).order_by(row.hold_id, row.phase)
     ):
@@ -108,6 +114,15 @@ def _replay(connection: sa.Connection) -> _Replay:
     return replay
 
 
+def _check_closings(connection: sa.Connection, findings: list[Finding]) -> None:
+    """Only what was resolved is ever pruned: nothing held, nothing live."""
+    row = schema.closing.c
+    for account_id, held, live in connection.execute(sa.select(row.account_id, row.held, row.live)):
+        for what, amount in (("held", held), ("live", live)):
+            if amount:
+                findings.append(Finding("closing", account_id, what, amount, 0))
+
+
 def _check_balances(connection: sa.Connection, replay: _Replay, findings: list[Finding]) -> int:
     row = schema.balance.c
     seen: set[str] = set()
@@ -125,9 +140,15 @@ def _check_balances(connection: sa.Connection, replay: _Replay, findings: list[F
 
 
 def _check_slices(connection: sa.Connection, replay: _Replay, findings: list[Finding]) -> None:
-    """Each slice is what the transfers of its holds settled; one that nothing settled in may be absent."""
+    """Each slice is what the transfers of its holds settled; one that nothing settled in may be absent.
+
+    Slices from before the last pruning have lost transfers, and no window holds them any more.
+    """
+    pruned = connection.scalar(sa.select(sa.func.max(schema.closing.c.before)))
     stored = {(one.account_id, one.starts_at): one.settled for one in connection.execute(sa.select(*_SLICE))}
     for key in sorted(stored.keys() | replay.slices.keys()):
+        if pruned is not None and key[1] < pruned:
+            continue
         was, now = stored.get(key, 0), replay.slices.get(key, 0)
         if was != now:
             findings.append(Finding("window_slice", f"{key[0]} from {key[1]:%Y-%m-%d %H:%M:%S}", "settled", was, now))

@@ -49,7 +49,8 @@ def reserve(tx: Tx, hold: Hold, ask: Ask, windows: Windows, *, swept: bool) -> G
     around = {"now": tx.began, "day_before": hold.at - _DAY, "day_after": hold.at + _DAY}
     params = {"id": hold.id, **around, **_numbered("run", hold.run_ids), **_numbered("key", hold.scope_keys)}
     rows = tx.rows(tx.statements.preflight(len(hold.run_ids), len(hold.scope_keys)), params)
-    known, over, shut, now = rows[0][:4]
+    known, over, shut, version, now = rows[0][:5]
+    tx.insist_on(version)
     if known:
         return _granted_before(tx, hold.id)
     if over and not swept:
@@ -57,7 +58,7 @@ def reserve(tx: Tx, hold: Hold, ask: Ask, windows: Windows, *, swept: bool) -> G
     # On PostgreSQL somebody may resume the run between the two questions.
     if shut and hold.enforce and (standing := standing_on(tx, hold.run_ids)):
         return standing[0]
-    stored = [budget_of(row[4:]) for row in rows if row[4] is not None]
+    stored = [budget_of(row[5:]) for row in rows if row[5] is not None]
     locked = open_balances(tx, openings_for(hold.accounts, hold.scope_keys, stored, hold.at, windows))
     states = in_window(tx, locked, hold.at)
     verdict = judge(ask, states, enforce=hold.enforce)

@@ -13,9 +13,11 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.exc import SQLAlchemyError
 
 from tokenguard.ledger import schema
 from tokenguard.ledger.engine import Database
+from tokenguard.ledger.faults import unavailable
 from tokenguard.ledger.statements import Tx
 
 __all__ = ["AMOUNTS", "BATCH", "DIMENSIONS", "add_to_rollup", "backlog", "compact", "compact_batch"]
@@ -54,6 +56,7 @@ def compact(database: Database, *, on_progress: Callable[[int], None] = lambda _
     while True:
         batch = _next_batch(database, after)
         if batch.last_id is None:
+            _vacuum(database)
             return compacted
         compacted, after = compacted + batch.deltas, batch.last_id
         on_progress(compacted)
@@ -61,6 +64,17 @@ def compact(database: Database, *, on_progress: Callable[[int], None] = lambda _
 
 def _next_batch(database: Database, after: str) -> Batch:
     return database.transact(lambda tx: compact_batch(tx, after=after, limit=BATCH, wait=True))
+
+
+def _vacuum(database: Database) -> None:
+    """On a server deleted rows are read over until they are vacuumed; reports should not wait for autovacuum."""
+    if database.address.is_sqlite:
+        return
+    try:
+        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("VACUUM (ANALYZE) tg_rollup_delta, tg_rollup")
+    except SQLAlchemyError as error:
+        raise unavailable(error, database.name) from error
 
 
 def compact_batch(tx: Tx, *, after: str = "", limit: int, wait: bool) -> Batch:

@@ -35,6 +35,7 @@ def settle(tx: Tx, hold_id: str, booking: Booking) -> Settled:
     """See `core.ports.Ledger.settle`."""
     rows = tx.rows(tx.statements.take_hold(), {"id": hold_id})
     if not rows:
+        tx.check_schema()
         return _settle_again(tx, hold_id, booking)
     held_at, facts, granted = rows[0]
     kind = "void" if booking.status is Status.REJECTED and not booking.amounts.usd_pico else "post"

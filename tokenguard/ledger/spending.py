@@ -17,10 +17,11 @@ from tokenguard.core.money import Money
 from tokenguard.core.usage import Quality
 from tokenguard.ledger import schema
 from tokenguard.ledger.columns import Pico
+from tokenguard.ledger.months import keep_months
 from tokenguard.ledger.outcomes import check_dimensions
 from tokenguard.ledger.rollups import DIMENSIONS
 
-__all__ = ["PRUNED", "is_rolled", "spend"]
+__all__ = ["PRUNED", "event_day", "is_rolled", "spend"]
 
 PRUNED: Final = "(pruned)"
 """The value of a dimension that only events had which are no longer there."""
@@ -50,6 +51,11 @@ _AMOUNTS: Final = 6
 """usd, estimated, assumed, calls, input and output tokens, after the dimensions of each row."""
 
 
+def event_day(dialect: str) -> sa.ColumnElement[str]:
+    """The UTC day of an event, such as `2026-11-20`."""
+    return sa.literal_column(_DAY[dialect])
+
+
 def is_rolled(by: Sequence[str]) -> bool:
     """Whether rollups know every one of these dimensions."""
     return all(name == "day" or name in DIMENSIONS for name in by)
@@ -60,6 +66,7 @@ def spend(
 ) -> tuple[SpendRow, ...]:
     """See `core.ports.Ledger.spend`. Spend whose events were pruned counts at the midnight its UTC day began."""
     check_dimensions(by)
+    keep_months(connection)
     groups: dict[tuple[str, ...], list[int]] = {}
     for clause in _questions(connection.dialect.name, by, since, until):
         for row in connection.execute(clause):
@@ -121,8 +128,7 @@ def _of_days(
 def _of_events(dialect: str, by: Sequence[str], since: datetime | None, until: datetime | None) -> sa.Select[Any]:
     """Sums over single events, so that any instants may bound it."""
     row = schema.spend_event.c
-    day: sa.ColumnElement[str] = sa.literal_column(_DAY[dialect])
-    clause = _summed(row, [_dimension(name, day) for name in by])
+    clause = _summed(row, [_dimension(name, event_day(dialect)) for name in by])
     if since is not None:
         clause = clause.where(row.at >= since)
     if until is not None:

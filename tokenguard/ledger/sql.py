@@ -104,17 +104,17 @@ class SqlLedger:
         self._upkeep.look_at_month(hold.at)
         transact, windows = self._database.transact, self._windows
         try:
-            verdict = transact(lambda tx: reserving.reserve(tx, hold, ask, windows, swept=False))
+            verdict = transact(lambda tx: reserving.reserve(tx, hold, ask, windows, swept=False), checks_schema=True)
         except LeaseOver:
             self._sweep(None)
-            verdict = transact(lambda tx: reserving.reserve(tx, hold, ask, windows, swept=True))
+            verdict = transact(lambda tx: reserving.reserve(tx, hold, ask, windows, swept=True), checks_schema=True)
         if isinstance(verdict, Short) and verdict.reason is Reason.BUSY and self._reclaimed():
-            verdict = transact(lambda tx: reserving.reserve(tx, hold, ask, windows, swept=True))
+            verdict = transact(lambda tx: reserving.reserve(tx, hold, ask, windows, swept=True), checks_schema=True)
         return verdict
 
     def settle(self, hold_id: str, booking: Booking) -> Settled:
         """See `core.ports.Ledger.settle`."""
-        settled = self._database.transact(lambda tx: settling.settle(tx, hold_id, booking))
+        settled = self._database.transact(lambda tx: settling.settle(tx, hold_id, booking), checks_schema=True)
         self._upkeep.after_settlement()
         return settled
 

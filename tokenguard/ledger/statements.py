@@ -21,7 +21,17 @@ from tokenguard.core.budget import Unit
 from tokenguard.ledger import schema
 from tokenguard.ledger.columns import Instant, Pico
 
-__all__ = ["BALANCE_COLUMNS", "BUDGET_COLUMNS", "Driver", "Statement", "Statements", "Tx", "in_batches", "one_of"]
+__all__ = [
+    "BALANCE_COLUMNS",
+    "BUDGET_COLUMNS",
+    "Driver",
+    "SchemaMoved",
+    "Statement",
+    "Statements",
+    "Tx",
+    "in_batches",
+    "one_of",
+]
 
 Params: TypeAlias = Mapping[str, Any]
 Rows: TypeAlias = sa.Select[*tuple[Any, ...]]
@@ -29,6 +39,8 @@ Rows: TypeAlias = sa.Select[*tuple[Any, ...]]
 
 BALANCE_COLUMNS: Final = tuple(schema.balance.c)
 BUDGET_COLUMNS: Final = tuple(schema.budget.c)
+
+_VERSION: Final = sa.table(schema.VERSION_TABLE, sa.column("version_num", sa.String())).c.version_num
 
 _BATCH: Final = 500
 """Values in one IN list; older builds of SQLite take 999."""
@@ -108,6 +120,14 @@ class Statement:
         return tuple(values)
 
 
+class SchemaMoved(Exception):  # noqa: N818  # a signal to the connection, which knows the ledger's name
+    """The database has another schema than this code, since it was opened."""
+
+    def __init__(self, found: str | None) -> None:
+        super().__init__(found)
+        self.found = found
+
+
 class Tx:
     """One open write transaction on the driver's connection."""
 
@@ -132,6 +152,27 @@ class Tx:
     def on_server(self) -> bool:
         """Whether others may write meanwhile: true on PostgreSQL, never on SQLite."""
         return self.statements.dialect.name == "postgresql"
+
+    def check_schema(self) -> None:
+        """Insist on this code's schema, as it is in this transaction.
+
+        Whoever upgrades waits for transactions that asked, and those that ask later wait for the upgrade.
+
+        Raises:
+            SchemaMoved: it is another.
+        """
+        rows = self.rows(self.statements.schema_version(), {})
+        self.insist_on(rows[0][0] if rows else None)
+
+    @staticmethod
+    def insist_on(found: str | None) -> None:
+        """Insist that the schema found is this code's.
+
+        Raises:
+            SchemaMoved: it is another.
+        """
+        if found != schema.SCHEMA_VERSION:
+            raise SchemaMoved(found)
 
     def rows(self, statement: Statement, params: Params) -> list[Any]:
         """Run and read."""
@@ -194,10 +235,15 @@ class Statements:
             lambda: Statement(make(table).on_conflict_do_nothing(), self.dialect, keys=keys),
         )
 
+    def schema_version(self) -> Statement:
+        """The schema's revision."""
+        return self._keep(("version",), lambda: Statement(sa.select(_VERSION), self.dialect, (_VERSION,)))
+
     def preflight(self, runs: int, scopes: int) -> Statement:
         """Is the attempt known, has a lease ended, is a run on the path closed? And the budgets stored for its scopes.
 
-        Three flags, the books' instant and a budget's columns: a row for each budget, or one without.
+        Three flags, the schema's revision, the books' instant and a budget's columns: a row for each budget, or one
+        without.
         """
         return self._keep(("preflight", runs, scopes), lambda: self._preflight(runs, scopes))
 
@@ -209,8 +255,9 @@ class Statements:
             began, ends = (sa.bindparam(name, type_=Instant()) for name in ("day_before", "day_after"))
             known = known.where(schema.transfer.c.held_at.between(began, ends))
         over = sa.exists().where(schema.hold.c.lease_until <= self.now)
+        version = sa.select(_VERSION).scalar_subquery().label("version")
         flags = sa.select(
-            known.label("known"), over.label("over"), _closed(runs).label("shut"), self.now.label("now")
+            known.label("known"), over.label("over"), _closed(runs).label("shut"), version, self.now.label("now")
         ).subquery("flags")
         columns = (*flags.c, *BUDGET_COLUMNS)
         theirs = schema.budget.c.scope_key.in_(_binds("key", scopes)) if scopes else sa.false()
@@ -358,12 +405,13 @@ class Statements:
         return Statement(clause, self.dialect)
 
     def take_hold(self) -> Statement:
-        """Delete an open hold and read what it held."""
+        """Delete an open hold and read what it held; no row also where the schema is another than this code's."""
         return self._keep(("take",), self._take_hold)
 
     def _take_hold(self) -> Statement:
         columns = (schema.hold.c.held_at, schema.hold.c.facts, schema.hold.c.granted)
-        clause = sa.delete(schema.hold).where(schema.hold.c.id == sa.bindparam("id")).returning(*columns)
+        ours = sa.select(_VERSION).scalar_subquery() == sa.literal_column(f"'{schema.SCHEMA_VERSION}'")
+        clause = sa.delete(schema.hold).where(schema.hold.c.id == sa.bindparam("id"), ours).returning(*columns)
         return Statement(clause, self.dialect, columns)
 
     def _keep(self, key: tuple[Any, ...], make: Callable[[], Statement]) -> Statement:
