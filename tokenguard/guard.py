@@ -49,6 +49,18 @@ E = TypeVar("E", bound=events.Event)
 Mode = Literal["enforce", "observe"]
 Busy = Literal["wait", "raise"]
 
+_SETTINGS = (
+    "database",
+    "scope",
+    "mode",
+    "strict",
+    "busy",
+    "durability",
+    "loops",
+    "baggage_hosts",
+    "trust_baggage",
+)
+
 
 class Guard:
     """Stands between agent code and its providers: prices every call, holds its worst case, and stops at the caps.
@@ -93,8 +105,7 @@ class Guard:
             durability: `"full"` makes SQLite survive power loss, at the price of an fsync per transaction.
             unattributed: Cap for calls outside any run; $1 a day unless given.
             loops: False switches the repetition rules off.
-            baggage_hosts: Hosts that are sent the current run's token, as W3C baggage; exact names, `"host"` or
-                `"host:port"`.
+            baggage_hosts: Hosts (`"host"` or `"host:port"`) that are sent the current run's token as W3C baggage.
             trust_baggage: `join_baggage` believes what callers of this service send.
             backend: Reaches models; None: LiteLLM. `tokenguard.testing` has one that follows a script.
             ledger: Keeps the books; None: what `database` names.
@@ -104,17 +115,10 @@ class Guard:
         Raises:
             SettingsError: an unknown setting or a value that cannot be meant, at the first use.
         """
-        self._given: dict[str, Any] = {
-            "database": None if database is None else os.fspath(database),
-            "scope": scope,
-            "mode": mode,
-            "strict": strict,
-            "busy": busy,
-            "durability": durability,
-            "loops": loops,
-            "baggage_hosts": None if baggage_hosts is None else tuple(baggage_hosts),
-            "trust_baggage": trust_baggage,
-        }
+        file = None if database is None else os.fspath(database)
+        hosts = None if baggage_hosts is None else tuple(baggage_hosts)
+        given = (file, scope, mode, strict, busy, durability, loops, hosts, trust_baggage)
+        self._given: dict[str, Any] = dict(zip(_SETTINGS, given, strict=True))
         self._budget, self._unattributed = budget, unattributed
         self._ports = Ports(prices=prices, backend=backend, ledger=ledger, clock=clock)
         self._hub = Hub()
