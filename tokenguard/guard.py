@@ -49,6 +49,18 @@ E = TypeVar("E", bound=events.Event)
 Mode = Literal["enforce", "observe"]
 Busy = Literal["wait", "raise"]
 
+_SETTINGS = (
+    "database",
+    "scope",
+    "mode",
+    "strict",
+    "busy",
+    "durability",
+    "loops",
+    "baggage_hosts",
+    "trust_baggage",
+)
+
 
 class Guard:
     """Stands between agent code and its providers: prices every call, holds its worst case, and stops at the caps.

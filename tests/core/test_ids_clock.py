@@ -1,12 +1,13 @@
 """Ids that sort by time, and the one place that asks the time."""
 
 import os
+import time
 import uuid
-from datetime import UTC
+from datetime import UTC, timedelta
 
 import pytest
 
-from tokenguard.core.clock import Clock, SystemClock
+from tokenguard.core.clock import Clock, SystemClock, since_boot
 from tokenguard.core.ids import Ids, RandomIds
 
 
@@ -69,3 +70,13 @@ def test_a_forked_child_makes_ids_of_its_own() -> None:
     theirs = {text[start : start + 36][14:] for start in range(0, len(text), 36)}
     assert len(theirs) == 100
     assert not mine & theirs
+
+
+def test_time_since_boot_only_grows_and_is_unknown_where_the_system_does_not_tell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second = since_boot(), since_boot()
+    monkeypatch.delattr(time, "CLOCK_BOOTTIME", raising=False)
+
+    assert first is None or (second is not None and timedelta(0) < first <= second)
+    assert since_boot() is None

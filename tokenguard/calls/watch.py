@@ -59,8 +59,8 @@ class Watch:
 
     def opened(self, open_id: str) -> None:
         """A hold was granted, or a run began below another: from now on its lease is renewed."""
-        self._open[open_id] = None
-        if self._thread is None:
+        with self._lock:  # Or a thread that is about to end would have looked just before.
+            self._open[open_id] = None
             self._begin()
 
     def closed(self, open_id: str) -> None:
@@ -69,8 +69,9 @@ class Watch:
 
     def stream_opened(self) -> None:
         """A stream was opened: hear of stops from now on."""
-        self._begin()
-        self._wake.set()
+        with self._lock:
+            self._begin()
+            self._wake.set()
 
     def stop(self) -> None:
         """End the thread; what is opened next starts another."""
@@ -79,13 +80,12 @@ class Watch:
             self._wake.set()
 
     def _begin(self) -> None:
-        with self._lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._ended = False
-                self._wake.clear()
-                self._renewed_s = self._clock.monotonic()
-                self._thread = threading.Thread(target=self._run, name="tokenguard-watch", daemon=True)
-                self._thread.start()
+        if self._thread is None or not self._thread.is_alive():
+            self._ended = False
+            self._wake.clear()
+            self._renewed_s = self._clock.monotonic()
+            self._thread = threading.Thread(target=self._run, name="tokenguard-watch", daemon=True)
+            self._thread.start()
 
     def _run(self) -> None:
         pause_s: float | None = _LOOK_S

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from secrets import token_bytes
 from threading import Lock
@@ -37,7 +37,8 @@ from tokenguard.core.tree import Crowded
 from tokenguard.core.verdict import AccountState, Ask, Grant, Short, judge
 from tokenguard.errors import LedgerConflict
 from tokenguard.ledger.accounts import BudgetState, check_top_up, spoken, unset_sentence
-from tokenguard.ledger.memory_caps import Balance, Caps
+from tokenguard.ledger.memory_caps import Caps
+from tokenguard.ledger.memory_holds import Open, Resolved
 from tokenguard.ledger.memory_limits import MemoryLimits
 from tokenguard.ledger.outcomes import (
     assumed,
@@ -54,34 +55,6 @@ __all__ = ["MemoryLedger"]
 
 _KEEP_RESOLVED: Final = 10_000
 _KEEP_EVENTS: Final = 10_000
-
-
-class _Open:
-    """A hold that is not resolved."""
-
-    __slots__ = ("balances", "grant", "hold", "input_bound", "kept", "lease_until")
-
-    def __init__(
-        self, hold: Hold, grant: Grant, balances: tuple[Balance, ...], input_bound: int, now: datetime
-    ) -> None:
-        self.hold = hold
-        self.grant = grant
-        self.balances = balances
-        self.input_bound = input_bound
-        self.lease_until = now + (hold.lease_until - hold.at)
-        self.kept: Booking | None = None
-
-
-@dataclass(slots=True)
-class _Resolved:
-    """How a hold ended; `expired` until a late settlement corrects it."""
-
-    hold: Hold
-    booking: Booking
-    balances: tuple[Balance, ...]
-    input_bound: int
-    expired: bool = False
-    late: bool = False
 
 
 class MemoryLedger:
@@ -105,8 +78,8 @@ class MemoryLedger:
 
     def _clear(self) -> None:
         self._caps = Caps()
-        self._open: dict[str, _Open] = {}
-        self._resolved: OrderedDict[str, _Resolved] = OrderedDict()
+        self._open: dict[str, Open] = {}
+        self._resolved: OrderedDict[str, Resolved] = OrderedDict()
         self._closures: dict[str, list[Closure]] = {}
         self._nodes = Nodes()
         self._limits = MemoryLimits()
@@ -173,7 +146,7 @@ class MemoryLedger:
             posting = holding(verdict.amounts)
             for balance in balances:
                 balance.move(posting, hold.at)
-            held = self._open[hold.id] = _Open(hold, verdict, balances, ask.input_tokens, now)
+            held = self._open[hold.id] = Open(hold, verdict, balances, ask.input_tokens, now)
             if self._next_expiry is None or held.lease_until < self._next_expiry:
                 self._next_expiry = held.lease_until
             return verdict
@@ -185,7 +158,7 @@ class MemoryLedger:
             if held is None:
                 return self._settle_again(hold_id, booking)
             self._release(held, booking)
-            self._remember(hold_id, _Resolved(held.hold, booking, held.balances, held.input_bound))
+            self._remember(hold_id, Resolved(held.hold, booking, held.balances, held.input_bound))
             return Settled(tuple([one.state(booking.at) for one in held.balances]))
 
     def keep(self, hold_id: str, booking: Booking) -> None:
@@ -225,7 +198,7 @@ class MemoryLedger:
             for balance in balances:
                 balance.move(posting, hold.at)
             self._totals.add(hold.facts, booking, booking.amounts.tokens)
-            self._remember(hold.id, _Resolved(hold, booking, balances, booking.amounts.tokens))
+            self._remember(hold.id, Resolved(hold, booking, balances, booking.amounts.tokens))
             return Settled(tuple(one.state(booking.at) for one in balances))
 
     def sweep(self, now: datetime | None = None) -> int:
@@ -244,11 +217,11 @@ class MemoryLedger:
             del self._open[held.hold.id]
             booking = assumed(held.grant.amounts, held.kept, now)
             self._release(held, booking)
-            self._remember(held.hold.id, _Resolved(held.hold, booking, held.balances, held.input_bound, expired=True))
+            self._remember(held.hold.id, Resolved(held.hold, booking, held.balances, held.input_bound, expired=True))
         self._next_expiry = min((held.lease_until for held in self._open.values()), default=None)
         return len(over)
 
-    def _release(self, held: _Open, booking: Booking) -> None:
+    def _release(self, held: Open, booking: Booking) -> None:
         """Take the hold off its balances and settle what it came to."""
         posting = resolved(held.grant.amounts, booking.amounts)
         for balance in held.balances:
@@ -275,7 +248,7 @@ class MemoryLedger:
         states = tuple(one.state(booking.at) for one in known.balances)
         return Settled(states, duplicate=True, late=known.late)
 
-    def _remember(self, hold_id: str, resolved: _Resolved) -> None:
+    def _remember(self, hold_id: str, resolved: Resolved) -> None:
         self._resolved[hold_id] = resolved
         if len(self._resolved) > _KEEP_RESOLVED:
             self._resolved.popitem(last=False)
