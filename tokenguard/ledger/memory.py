@@ -21,7 +21,7 @@ from tokenguard.core.books import Booking, Closure, Entry, GuardEvent, Hold, Nod
 from tokenguard.core.budget import Unit
 from tokenguard.core.clock import Clock
 from tokenguard.core.ids import Ids
-from tokenguard.core.posting import charged, corrected, holding, resolved
+from tokenguard.core.posting import ONE_STEP, STEP, charged, corrected, holding, resolved
 from tokenguard.core.verdict import AccountState, Ask, Grant, Short, judge
 from tokenguard.errors import LedgerConflict
 from tokenguard.ledger.accounts import BudgetState, check_top_up, spoken
@@ -109,11 +109,11 @@ class MemoryLedger:
                 return closure
             path = self._caps.path(entry.accounts, entry.scope_keys, entry.at)
             balances = [one for one in path if one.account.unit is Unit.STEPS]
-            verdict = judge(Ask(calls=0, steps=1), [one.state() for one in balances])
+            verdict = judge(ONE_STEP, [one.state() for one in balances])
             if isinstance(verdict, Short) and entry.enforce:
                 return verdict
             for balance in balances:
-                balance.settled += 1
+                balance.move(STEP)
             self._nodes.add(Node.of(entry))
             return None
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
 
 import sqlalchemy as sa
 
 from tokenguard.core.account import Account
 from tokenguard.core.books import Closure, Entry, Hold
 from tokenguard.core.budget import Unit
-from tokenguard.core.posting import charged, holding
+from tokenguard.core.posting import ONE_STEP, STEP, holding
 from tokenguard.core.verdict import AccountState, Ask, Grant, Short, judge
 from tokenguard.errors import LedgerInvariant
 from tokenguard.ledger import schema
@@ -22,11 +21,7 @@ from tokenguard.ledger.postings import lock, move, open_balances, write_transfer
 from tokenguard.ledger.rows import budget_of, granted_of, hold_row, node_row
 from tokenguard.ledger.statements import Tx
 
-__all__ = ["ONE_STEP", "STEP", "LeaseOver", "enter", "leave", "path_of", "reserve"]
-
-
-ONE_STEP: Final = Ask(calls=0, steps=1)
-STEP: Final = charged(ONE_STEP.amounts(0))
+__all__ = ["LeaseOver", "enter", "leave", "path_of", "reserve"]
 
 
 class LeaseOver(Exception):  # noqa: N818  # a signal between two transactions, not an error

@@ -110,13 +110,14 @@ class Statement:
 class Tx:
     """One open write transaction on the driver's connection."""
 
-    __slots__ = ("_driver", "largest", "statements")
+    __slots__ = ("_driver", "_wrote", "largest", "statements")
 
     def __init__(self, driver: Driver, statements: Statements, largest: int | None) -> None:
         self._driver = driver
         self.statements = statements
         self.largest = largest
         """The largest amount a column holds; None: more than anybody has."""
+        self._wrote = False
 
     def rows(self, statement: Statement, params: Params) -> list[Any]:
         """Run and read."""
@@ -124,6 +125,7 @@ class Tx:
 
     def run(self, statement: Statement, params: Params) -> int:
         """Run; how many rows it touched."""
+        self._wrote = True
         count: int = self._driver.execute(statement.sql, statement.parameters(params)).rowcount
         return count
 
@@ -141,6 +143,7 @@ class Tx:
 
     def let_go(self) -> None:
         """Begin anew, without locks, where nothing was written yet. SQLite's only writer has nobody to wait for."""
+        assert not self._wrote, "what was written would be lost"
         if self.statements.dialect.name == "postgresql":
             self._driver.rollback()
 
