@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,7 @@ from chaos.stages import Stage, stage_on
 from tokenguard.core.books import Closure
 from tokenguard.core.budget import Unit
 from tokenguard.core.clock import SystemClock
-from tokenguard.errors import LedgerError
+from tokenguard.errors import LedgerConflict, LedgerError, LedgerInvariant
 from tokenguard.ledger.sql import SqlLedger
 from tokenguard.testing.model_server import ModelServer, Reply
 from tokenguard.testing.model_server.requests import RecordedRequest
@@ -94,7 +95,7 @@ class Arena:
             ledger.dispose()
         return Outcome(
             plan=plan,
-            findings=(*found.broken, *self.stage.troubles(), *_strange_ends(told["ends"])),
+            findings=(*found.broken, *self.stage.troubles(), *_strange(told)),
             requests=self._server.count,
             acknowledged=len(settled),
             assumed=found.assumed,
@@ -116,9 +117,11 @@ def arena(kind: Kind) -> Iterator[Arena]:
             opened.close()
 
 
-def _strange_ends(ends: list[int]) -> Iterator[str]:
-    """A worker ends by itself, or is killed; anything else is an error that its traceback explains."""
-    yield from (f"a worker ended with {end}" for end in ends if end not in (0, -9))
+def _strange(told: dict[str, Any]) -> Iterator[str]:
+    """A worker ends by itself, or is killed, and no outage makes the books contradict themselves."""
+    yield from (f"a worker ended with {end}" for end in told["ends"] if end not in (0, -signal.SIGKILL))
+    impossible = (LedgerInvariant.__name__, LedgerConflict.__name__)
+    yield from (f"a worker {line}" for line in told["said"] if line.startswith("met ") and line.endswith(impossible))
 
 
 def _replies(plan: Plan) -> Any:

@@ -73,10 +73,9 @@ def live(plan: Plan, worker: WorkerPlan, ledger: SqlLedger, model: tuple[str, in
     while left > 0 and time.monotonic() < ends_s:
         calls = min(left, dice.randint(1, _CALLS_PER_RUN))
         try:
-            _run(guard, plan, worker.team, dice, calls)
+            _run(guard, plan, worker.team, dice, calls=calls, say=say)
             left -= calls
         except (tg.TokenguardError, BrokenCall) as error:
-            say(f"met {_named(error)}\n")
             # A ledger that is away costs no calls; the deadline is what ends the trying.
             left -= 0 if isinstance(error, tg.LedgerUnavailable) else calls
             time.sleep(_PAUSE_S)
@@ -84,7 +83,7 @@ def live(plan: Plan, worker: WorkerPlan, ledger: SqlLedger, model: tuple[str, in
         guard.close()
 
 
-def _run(guard: tg.Guard, plan: Plan, team: str, dice: Random, calls: int) -> None:
+def _run(guard: tg.Guard, plan: Plan, team: str, dice: Random, *, calls: int, say: Callable[[str], None]) -> None:
     """A run with an agent in it that makes some calls, and does not give up at the first failure."""
     failures = 0
     with guard.run("run", budget=tg.Budget(usd=_dollars(plan.run_cents), calls=_CALLS_PER_RUN)) as run:
@@ -92,8 +91,9 @@ def _run(guard: tg.Guard, plan: Plan, team: str, dice: Random, calls: int) -> No
             for _ in range(calls):
                 try:
                     _call(guard, {"team": team, "run": run.id, "agent": agent.id}, dice)
-                except (tg.TokenguardError, BrokenCall):
+                except (tg.TokenguardError, BrokenCall) as error:
                     failures += 1
+                    say(f"met {_named(error)}\n")
                     if failures == _CALLS_PER_RUN - 1:
                         raise
                     time.sleep(_PAUSE_S)

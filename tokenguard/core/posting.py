@@ -11,9 +11,9 @@ from typing import Final, TypeAlias
 
 from tokenguard.core.account import Amounts
 from tokenguard.core.budget import Unit
-from tokenguard.core.verdict import AccountState
+from tokenguard.core.verdict import AccountState, Ask
 
-__all__ = ["ByUnit", "Posting", "charged", "corrected", "holding", "moved", "resolved"]
+__all__ = ["ONE_STEP", "STEP", "ByUnit", "Posting", "charged", "corrected", "holding", "moved", "resolved"]
 
 ByUnit: TypeAlias = tuple[int, int, int, int]
 """Changes of usd in pico-dollars, tokens, calls and steps; each may be negative."""
@@ -81,3 +81,9 @@ _NO_AMOUNTS: Final = Amounts()
 
 def _four(amounts: Amounts) -> ByUnit:
     return amounts.usd_pico, amounts.tokens, amounts.calls, amounts.steps
+
+
+ONE_STEP: Final = Ask(calls=0, steps=1)
+"""What the entry of a step asks for."""
+STEP: Final = charged(ONE_STEP.amounts(0))
+"""What it changes."""

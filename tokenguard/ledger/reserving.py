@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+<<<<<<< HEAD
 from datetime import datetime, timedelta
 from typing import Final
+=======
+from datetime import datetime
+>>>>>>> part-C
 
 import sqlalchemy as sa
 
 from tokenguard.core.account import Account
 from tokenguard.core.books import Closure, Entry, Hold
 from tokenguard.core.budget import Unit
+<<<<<<< HEAD
 from tokenguard.core.posting import charged, holding
 from tokenguard.core.tree import Crowded
+=======
+from tokenguard.core.posting import ONE_STEP, STEP, holding
+>>>>>>> part-C
 from tokenguard.core.verdict import AccountState, Ask, Grant, Short, judge
 from tokenguard.errors import LedgerInvariant
 from tokenguard.ledger import limits, schema
@@ -24,11 +32,7 @@ from tokenguard.ledger.rows import budget_of, granted_of, hold_row, node_row
 from tokenguard.ledger.slices import in_window, left_behind, with_room
 from tokenguard.ledger.statements import Tx
 
-__all__ = ["ONE_STEP", "STEP", "LeaseOver", "enter", "leave", "path_of", "reserve"]
-
-
-ONE_STEP: Final = Ask(calls=0, steps=1)
-STEP: Final = charged(ONE_STEP.amounts(0))
+__all__ = ["LeaseOver", "enter", "leave", "path_of", "reserve"]
 
 _DAY: Final = timedelta(days=1)
 

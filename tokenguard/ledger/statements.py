@@ -131,7 +131,11 @@ class SchemaMoved(Exception):  # noqa: N818  # a signal to the connection, which
 class Tx:
     """One open write transaction on the driver's connection."""
 
+<<<<<<< HEAD
     __slots__ = ("_driver", "began", "largest", "statements")
+=======
+    __slots__ = ("_driver", "_wrote", "largest", "statements")
+>>>>>>> part-C
 
     def __init__(
         self, driver: Driver, statements: Statements, largest: int | None, began: datetime | None = None
@@ -140,6 +144,7 @@ class Tx:
         self.statements = statements
         self.largest = largest
         """The largest amount a column holds; None: more than anybody has."""
+<<<<<<< HEAD
         self.began = began
         """The books' instant, where the database has no clock of its own (docs/adr/0013)."""
 
@@ -173,6 +178,9 @@ class Tx:
         """
         if found != schema.SCHEMA_VERSION:
             raise SchemaMoved(found)
+=======
+        self._wrote = False
+>>>>>>> part-C
 
     def rows(self, statement: Statement, params: Params) -> list[Any]:
         """Run and read."""
@@ -180,6 +188,7 @@ class Tx:
 
     def run(self, statement: Statement, params: Params) -> int:
         """Run; how many rows it touched."""
+        self._wrote = True
         count: int = self._driver.execute(statement.sql, statement.parameters(params)).rowcount
         return count
 
@@ -197,6 +206,7 @@ class Tx:
 
     def let_go(self) -> None:
         """Begin anew, without locks, where nothing was written yet. SQLite's only writer has nobody to wait for."""
+        assert not self._wrote, "what was written would be lost"
         if self.statements.dialect.name == "postgresql":
             self._driver.rollback()
 
