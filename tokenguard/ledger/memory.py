@@ -32,12 +32,8 @@ from tokenguard.core.books import (
 from tokenguard.core.budget import Unit
 from tokenguard.core.clock import Clock
 from tokenguard.core.ids import Ids
-<<<<<<< HEAD
-from tokenguard.core.posting import charged, corrected, holding, resolved
-from tokenguard.core.tree import Crowded
-=======
 from tokenguard.core.posting import ONE_STEP, STEP, charged, corrected, holding, resolved
->>>>>>> part-C
+from tokenguard.core.tree import Crowded
 from tokenguard.core.verdict import AccountState, Ask, Grant, Short, judge
 from tokenguard.errors import LedgerConflict
 from tokenguard.ledger.accounts import BudgetState, check_top_up, spoken, unset_sentence
@@ -106,20 +102,11 @@ class MemoryLedger:
                 return crowded
             path = self._caps.path(entry.accounts, entry.scope_keys, entry.at)
             balances = [one for one in path if one.account.unit is Unit.STEPS]
-<<<<<<< HEAD
-            ask = Ask(calls=0, steps=1)
-            verdict = judge(ask, [one.state(entry.at) for one in balances])
-=======
-            verdict = judge(ONE_STEP, [one.state() for one in balances])
->>>>>>> part-C
+            verdict = judge(ONE_STEP, [one.state(entry.at) for one in balances])
             if isinstance(verdict, Short) and entry.enforce:
-                return self._caps.with_room(verdict, ask, entry.at)
+                return self._caps.with_room(verdict, ONE_STEP, entry.at)
             for balance in balances:
-<<<<<<< HEAD
-                balance.settle(1, entry.at)
-=======
-                balance.move(STEP)
->>>>>>> part-C
+                balance.move(STEP, entry.at)
             self._nodes.add(Node.of(entry))
             self._limits.count_in(entry, self._now())
             return crowded

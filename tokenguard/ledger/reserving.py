@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-<<<<<<< HEAD
 from datetime import datetime, timedelta
 from typing import Final
-=======
-from datetime import datetime
->>>>>>> part-C
 
 import sqlalchemy as sa
 
 from tokenguard.core.account import Account
 from tokenguard.core.books import Closure, Entry, Hold
 from tokenguard.core.budget import Unit
-<<<<<<< HEAD
-from tokenguard.core.posting import charged, holding
-from tokenguard.core.tree import Crowded
-=======
 from tokenguard.core.posting import ONE_STEP, STEP, holding
->>>>>>> part-C
+from tokenguard.core.tree import Crowded
 from tokenguard.core.verdict import AccountState, Ask, Grant, Short, judge
 from tokenguard.errors import LedgerInvariant
 from tokenguard.ledger import limits, schema

@@ -131,11 +131,7 @@ class SchemaMoved(Exception):  # noqa: N818  # a signal to the connection, which
 class Tx:
     """One open write transaction on the driver's connection."""
 
-<<<<<<< HEAD
-    __slots__ = ("_driver", "began", "largest", "statements")
-=======
-    __slots__ = ("_driver", "_wrote", "largest", "statements")
->>>>>>> part-C
+    __slots__ = ("_driver", "_wrote", "began", "largest", "statements")
 
     def __init__(
         self, driver: Driver, statements: Statements, largest: int | None, began: datetime | None = None
@@ -144,9 +140,9 @@ class Tx:
         self.statements = statements
         self.largest = largest
         """The largest amount a column holds; None: more than anybody has."""
-<<<<<<< HEAD
         self.began = began
         """The books' instant, where the database has no clock of its own (docs/adr/0013)."""
+        self._wrote = False
 
     def now(self) -> datetime:
         """The books' instant. Leases are measured by it alone, never by a caller's clock."""
@@ -178,9 +174,6 @@ class Tx:
         """
         if found != schema.SCHEMA_VERSION:
             raise SchemaMoved(found)
-=======
-        self._wrote = False
->>>>>>> part-C
 
     def rows(self, statement: Statement, params: Params) -> list[Any]:
         """Run and read."""
@@ -207,8 +200,9 @@ class Tx:
     def let_go(self) -> None:
         """Begin anew, without locks, where nothing was written yet. SQLite's only writer has nobody to wait for."""
         assert not self._wrote, "what was written would be lost"
-        if self.statements.dialect.name == "postgresql":
+        if self.on_server:
             self._driver.rollback()
+            self.check_schema()
 
 
 class Statements:
