@@ -39,7 +39,7 @@ def test_a_crashing_agent_started_a_thousand_times_stays_under_the_days_cap(tmp_
     assert set(endings) == {3, 4, 5, 6}, done.stderr
     assert requests == CAP_CENTS
     assert day.settled + day.held == CAP_CENTS * CENT
-    assert day.held == endings[3] * CENT
+    assert day.held <= endings[3] * CENT  # Of those that died, what nobody has given up yet.
 
     ledger.sweep(SystemClock().now() + timedelta(days=1))
 

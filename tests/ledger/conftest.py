@@ -216,9 +216,19 @@ def sql_ledger(request: pytest.FixtureRequest) -> Any:
 @pytest.fixture
 def busy_ledger(sql_ledger: Any, desk: Any) -> Any:
     """A ledger in which everything has happened once."""
+    return _busy(sql_ledger, desk, desk.scope("scope:acme/search", usd="9.00", per="rolling 24h"))
+
+
+@pytest.fixture
+def old_busy_ledger(sql_ledger: Any, desk: Any) -> Any:
+    """The same without what the first schema did not know: rolling windows."""
+    return _busy(sql_ledger, desk)
+
+
+def _busy(sql_ledger: Any, desk: Any, *more: Scope) -> Any:
     path = (
         desk.scope("scope:acme", usd="9.00", per="day"),
-        desk.scope("scope:acme/search", usd="9.00", per="rolling 24h"),
+        *more,
         desk.scope("run:1", usd="5.00", tokens=100_000, calls=50),
     )
     posted, void, lost, late, kept, held = holds = [desk.hold(*path, lease_s=60) for _ in range(6)]

@@ -32,11 +32,12 @@ DYING = """
 import os, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from conftest import CountingIds, Desk, FixedClock
+from conftest import Desk
+from tokenguard.testing import CountingIds, FakeClock
 from tokenguard.ledger.journal import Journaled
 from tokenguard.ledger.sql import SqlLedger
 import sqlite3
-ledger = Journaled(SqlLedger.open(sys.argv[1], FixedClock(), CountingIds(), busy_timeout_s=0.05), Path(sys.argv[2]))
+ledger = Journaled(SqlLedger.open(sys.argv[1], FakeClock(), CountingIds(), busy_timeout_s=0.05), Path(sys.argv[2]))
 desk = Desk()
 hold = desk.hold(desk.scope(usd=1, per="day"), id="hold-of-the-dead")
 ledger.reserve(hold, desk.ask())

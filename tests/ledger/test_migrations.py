@@ -130,17 +130,17 @@ def copy_rows(source: Database, target: Database) -> None:
                 here.execute(sa.insert(table), rows)
 
 
-def test_an_upgrade_keeps_every_row(busy_ledger: Any, first_schema: Database, open_sql: Any) -> None:
-    copy_rows(busy_ledger._database, first_schema)
+def test_an_upgrade_keeps_every_row(old_busy_ledger: Any, first_schema: Database, open_sql: Any) -> None:
+    copy_rows(old_busy_ledger._database, first_schema)
 
     before, after = upgrade(first_schema)
 
     assert (before, after) == ("0001", schema.SCHEMA_VERSION)
     upgraded = open_sql(first_schema.address.url.render_as_string(hide_password=False))
-    assert upgraded.verify() == busy_ledger.verify()
+    assert upgraded.verify() == old_busy_ledger.verify()
     assert upgraded.verify().ok
     for by in (["agent", "day"], ["run", "status", "quality"]):
-        assert upgraded.spend(by) == busy_ledger.spend(by)
+        assert upgraded.spend(by) == old_busy_ledger.spend(by)
 
 
 def test_an_upgrade_hands_on_what_others_were_granted(new_postgres: str) -> None:

@@ -152,7 +152,7 @@ def test_two_first_calls_of_a_window_open_its_balances_without_a_deadlock(
                 pass
 
         def paused(tx: Tx) -> Any:
-            slow = Paused(tx._driver, tx.statements, tx.largest)
+            slow = Paused(tx._driver, tx.statements, tx.largest, tx.began)
             slow.act = meanwhile
             return reserving.reserve(slow, holds[0], desk.ask(), Windows(), swept=False)
 

@@ -121,8 +121,8 @@ def _end(ledger: Any, call: Call, hold: Hold, booked: list[Any], now: datetime) 
     status = Status.REJECTED if call.ending == "void" else Status.OK
     booking = Booking(now, status, Quality.REPORTED, Amounts(came_to))
     if call.ending in ("lose", "late"):
-        ledger.renew([hold.id], now - timedelta(seconds=1))
-        ledger.sweep(now)
+        ledger.renew("owner", [hold.id], -1.0)
+        ledger.sweep()
     if call.ending != "lose":
         ledger.settle(hold.id, booking)
         booked[1] = came_to

@@ -151,8 +151,8 @@ class _Played:
         elif act.name == "void":
             self.settle(act.who, Booking(NOON, Status.REJECTED, Quality.REPORTED, Amounts()))
         elif act.name == "expire":
-            self.ledger.renew([self.holds[act.who].id], NOON)
-            assert self.ledger.sweep(NOON) == 1
+            self.ledger.renew("owner", [self.holds[act.who].id], 0.0)
+            assert self.ledger.sweep() == 1
         elif act.name == "top up":
             self.ledger.top_up(SCOPES[act.who].key, Unit.USD, TOP_UP, by="ada", at=NOON)
         elif act.name == "stop":
