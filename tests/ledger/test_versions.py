@@ -52,7 +52,7 @@ WRITES = {
     "reserve": lambda books, desk: books.reserve(desk.hold(desk.scope(usd="1.00")), desk.ask()),
     "settle": lambda books, desk: books.settle("held", desk.booking()),
     "keep": lambda books, desk: books.keep("held", desk.unknown()),
-    "renew": lambda books, desk: books.renew("owner", ["held"], 60.0),
+    "renew": lambda books, _: books.renew("owner", ["held"], 60.0),
     "charge": lambda books, desk: books.charge(desk.hold(), desk.booking()),
     "sweep": lambda books, desk: books.sweep(desk.noon.replace(year=2027)),
     "declare": lambda books, desk: books.declare(desk.scope(usd="2.00"), desk.noon),

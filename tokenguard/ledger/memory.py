@@ -40,14 +40,7 @@ from tokenguard.ledger.accounts import BudgetState, check_top_up, spoken, unset_
 from tokenguard.ledger.memory_caps import Caps
 from tokenguard.ledger.memory_holds import Open, Resolved
 from tokenguard.ledger.memory_limits import MemoryLimits
-from tokenguard.ledger.outcomes import (
-    assumed,
-    never_held,
-    numbers_of,
-    other_numbers,
-    resolved_already,
-    strongest_first,
-)
+from tokenguard.ledger.outcomes import assumed, never_held, numbers_of, other_numbers, resolved_already, strongest_first
 from tokenguard.ledger.totals import Totals
 from tokenguard.ledger.trees import Node, Nodes, whole_tree
 
