@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 from tokenguard.assembly import Ports, assemble
 from tokenguard.calls.acts import Acts
 from tokenguard.calls.call import Call, targets_of
-from tokenguard.calls.decorate import bound, scoped
+from tokenguard.calls.decorate import bound, decorator, name_of, scoped
 from tokenguard.calls.drive import adrive, drive
 from tokenguard.calls.flow import Opened, guarded
 from tokenguard.calls.home import Home
@@ -207,8 +207,8 @@ class Guard:
     def step(self, function: Any = None, /, *, budget: Budget | None = None) -> Any:
         """Decorate a step: it is priced as one line of the receipt and counts one of `Budget(steps=)`."""
         if callable(function):
-            return self._stepped(function, _name_of(function), budget)
-        return _decorator(lambda step: self._stepped(step, function or _name_of(step), budget))
+            return self._stepped(function, name_of(function), budget)
+        return decorator(lambda step: self._stepped(step, function or name_of(step), budget))
 
     @overload
     def tool(self, function: F, /) -> F: ...
@@ -224,8 +224,8 @@ class Guard:
         """
         key = False if poll else loop_key
         if callable(function):
-            return guarded_tool(function, _name_of(function), key, self._late)
-        return _decorator(lambda tool: guarded_tool(tool, function or _name_of(tool), key, self._late))
+            return guarded_tool(function, name_of(function), key, self._late)
+        return decorator(lambda tool: guarded_tool(tool, function or name_of(tool), key, self._late))
 
     def scope(self, path: str, *, budget: Budget | None = None) -> ScopeBlock:
         """A named scope under this guard's own, for `with` and `async with`; its budget holds over restarts."""
@@ -395,12 +395,3 @@ class Guard:
             budget_in_file=self._budget is None,
         )
         return parts
-
-
-def _decorator(wrap: Callable[[Callable[..., Any]], Any]) -> Callable[[Any], Any]:
-    """A decorator whose exact type is in its overloads."""
-    return wrap
-
-
-def _name_of(function: Callable[..., Any]) -> str:
-    return getattr(function, "__qualname__", type(function).__name__).replace("<locals>.", "")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tokenguard.calls.parts import LateParts
     from tokenguard.calls.run import Run
 
-__all__ = ["bound", "scoped"]
+__all__ = ["bound", "decorator", "name_of", "scoped"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -149,3 +149,13 @@ def bound(function: F, frame: Frame | None) -> F:
             leave(frame, token)
 
     return cast("F", functools.wraps(function)(wrapper))
+
+
+def decorator(wrap: Callable[[Callable[..., Any]], Any]) -> Callable[[Any], Any]:
+    """A decorator whose exact type is in its overloads."""
+    return wrap
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """What people call it, such as `Agent.search`."""
+    return getattr(function, "__qualname__", type(function).__name__).replace("<locals>.", "")

@@ -1,4 +1,4 @@
-"""One SQL statement, compiled once: how its parameters are written and its columns read; and the driver that runs it."""
+"""One SQL statement, compiled once: how its parameters are written, its columns read; and the driver that runs it."""
 
 from __future__ import annotations
 
