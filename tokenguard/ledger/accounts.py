@@ -57,6 +57,10 @@ class StoredBudget:
         """What makes it one budget."""
         return (self.scope_key, self.unit, self.per, self.tz)
 
+    def caps(self, account: Account) -> bool:
+        """Whether the account is this cap in one of its windows."""
+        return account.id == account_id(self.scope_key, self.unit, self.per, self.tz, account.bucket)
+
     def account_in(self, window: Window) -> Account:
         """Its account in one window."""
         return Account(
