@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from chaos.plan import ORG
-
 from tokenguard.core.clock import SystemClock
 from tokenguard.ledger.sql import SqlLedger
 from tokenguard.testing.model_server import Exchange

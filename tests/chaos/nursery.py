@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, cast
 
-from chaos.plan import Kind, Plan, plan_of
-from chaos.worker import live
 from support import PENNY, PRICES, ask
 
 import tokenguard as tg
+from chaos.plan import Kind, Plan, plan_of
+from chaos.worker import live
 from tokenguard.backends.scripted import ScriptedBackend
 from tokenguard.core.budget import Unit
 from tokenguard.core.clock import SystemClock
