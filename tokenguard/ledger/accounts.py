@@ -73,6 +73,10 @@ class StoredBudget:
         """Who declares `beneath`."""
         return Source.FILE if self.declared is None else Source.CODE
 
+    def caps(self, account: Account) -> bool:
+        """Whether the account is this cap in one of its windows."""
+        return account.id == account_id(self.scope_key, self.unit, self.per, self.tz, account.bucket)
+
     def account_in(self, window: Window) -> Account:
         """Its account in one window."""
         return Account(

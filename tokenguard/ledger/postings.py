@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -13,7 +14,7 @@ from tokenguard.errors import BadAmount, LedgerInvariant
 from tokenguard.ledger import schema
 from tokenguard.ledger.accounts import Opening, spoken
 from tokenguard.ledger.event_rows import BookedEvent, event_row, line_rows, rollup_row
-from tokenguard.ledger.rows import balance_row, by_unit, state_of
+from tokenguard.ledger.rows import balance_row, budget_of, by_unit, state_of
 from tokenguard.ledger.slices import add_to_slices
 from tokenguard.ledger.statements import Tx
 
@@ -35,7 +36,8 @@ def open_balances(tx: Tx, openings: Sequence[Opening], *, keeps_locks: bool = Fa
     """Lock the balances of these accounts, and make those that are missing.
 
     Where some are missing, the locks on the others are given back first: a transaction that kept them while it inserts
-    a row of a lower id would deadlock with one that inserted that row and locks the others.
+    a row of a lower id would deadlock with one that inserted that row and locks the others. What a person set meanwhile
+    is what a new balance opens with (docs/adr/0014).
 
     Args:
         tx: The transaction; it has written nothing yet, unless `keeps_locks`.
@@ -53,15 +55,31 @@ def open_balances(tx: Tx, openings: Sequence[Opening], *, keeps_locks: bool = Fa
     if states and not keeps_locks:
         tx.let_go()
     there = {one.account.id for one in states}
-    for opening in sorted(openings, key=lambda one: one.account.id):
-        if opening.account.id not in there:
-            check_size(tx, opening.account.unit, opening.cap)
-            check_size(tx, opening.account.unit, opening.account.cap)
-            tx.run(tx.statements.insert_missing(schema.balance), balance_row(opening))
+    missing = [one for one in openings if one.account.id not in there]
+    for opening in sorted(_as_set_now(tx, missing), key=lambda one: one.account.id):
+        check_size(tx, opening.account.unit, opening.cap)
+        check_size(tx, opening.account.unit, opening.account.cap)
+        tx.run(tx.statements.insert_missing(schema.balance), balance_row(opening))
     states = lock(tx, ids)
     if len(states) != len(openings):
         raise LedgerInvariant("a balance that was just opened is not there. Please report this.", accounts=ids)
     return states
+
+
+def _as_set_now(tx: Tx, openings: Sequence[Opening]) -> Sequence[Opening]:
+    """The openings with the caps that are stored now, which stay as they are until this transaction ends.
+
+    They were read before it locked anything. Who changes a cap meanwhile changes the balance too, and this one is not
+    there yet. SQLite has one writer, so there nothing changes meanwhile.
+    """
+    if not tx.on_server:
+        return openings
+    keys = sorted({one.account.scope_key for one in openings})
+    params = {f"key_{place}": key for place, key in enumerate(keys)}
+    stored = [budget_of(row) for row in tx.rows(tx.statements.stored_budgets(len(keys), keeps=True), params)]
+    return [
+        next((replace(one, cap=budget.cap) for budget in stored if budget.caps(one.account)), one) for one in openings
+    ]
 
 
 def check_size(tx: Tx, unit: Unit, amount: int) -> None:

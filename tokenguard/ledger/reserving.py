@@ -82,7 +82,7 @@ def enter(tx: Tx, entry: Entry, windows: Windows) -> Short | Closure | Crowded |
     path = path_of(tx, entry.accounts, entry.scope_keys, entry.at, windows)
     steps = tuple(one for one in path if one.account.unit is Unit.STEPS)
     if steps:
-        states = open_balances(tx, steps)
+        states = open_balances(tx, steps, keeps_locks=bool(anchors))
         verdict = judge(ONE_STEP, in_window(tx, states, entry.at))
         if isinstance(verdict, Short) and entry.enforce:
             return with_room(tx, verdict, ONE_STEP, entry.at)

@@ -253,12 +253,14 @@ class Statements:
         clause = sa.update(schema.node).where(row.id == sa.bindparam("node"), row.ended_at.is_(None))
         return Statement(clause.values(ended_at=at, outcome=how), self.dialect)
 
-    def stored_budgets(self, scopes: int) -> Statement:
-        """Budgets stored for the scopes `key_0`, `key_1` and so on."""
-        return self._keep(("budgets", scopes), lambda: self._stored_budgets(scopes))
+    def stored_budgets(self, scopes: int, *, keeps: bool = False) -> Statement:
+        """Budgets stored for the scopes `key_0`, `key_1` and so on; `keeps`: nobody changes them meanwhile."""
+        return self._keep(("budgets", scopes, keeps), lambda: self._stored_budgets(scopes, keeps=keeps))
 
-    def _stored_budgets(self, scopes: int) -> Statement:
+    def _stored_budgets(self, scopes: int, *, keeps: bool) -> Statement:
         clause = sa.select(*BUDGET_COLUMNS).where(schema.budget.c.scope_key.in_(_binds("key", scopes)))
+        if keeps:
+            clause = clause.order_by(*schema.budget.primary_key).with_for_update(read=True)
         return Statement(clause, self.dialect, BUDGET_COLUMNS)
 
     def lock_balances(self, count: int) -> Statement:
