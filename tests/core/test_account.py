@@ -257,3 +257,17 @@ def test_a_path_tells_an_hour_apart_that_a_zone_repeats_in_autumn() -> None:
     before, after = path.accounts(first)[0], path.accounts(first.replace(fold=1))[0]
 
     assert (before.bucket, after.bucket) == ("2026-10-25T00:00Z", "2026-10-25T01:00Z")
+
+
+@pytest.mark.parametrize("midnight", [utc(2026, 4, 4, 13), utc(2026, 10, 3, 13)], ids=["April", "October"])
+def test_hours_meet_where_a_clock_moves_by_half_of_one(midnight: datetime) -> None:
+    minutes = [midnight + timedelta(minutes=minute) for minute in range(6 * 60)]
+
+    windows = [window_at("hour", "Australia/Lord_Howe", at) for at in minutes]
+
+    starts = [datetime.strptime(one.bucket, "%Y-%m-%dT%H:%MZ").replace(tzinfo=UTC) for one in windows]
+    assert all(start <= at < (one.ends_at or at) for start, at, one in zip(starts, minutes, windows, strict=True))
+    ends = [one.ends_at for one in windows]
+    assert all(
+        end in (later, starts[place + 1]) for place, (end, later) in enumerate(zip(ends, ends[1:], strict=False))
+    )

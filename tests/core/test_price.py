@@ -195,3 +195,12 @@ def test_a_line_to_paste_is_toml_whatever_the_name() -> None:
 
     assert set(tomllib.loads(text)["prices"]['odd"name\\here']) == set(TOML_KEYS.values())
     assert set(TOML_KEYS) == set(METERS)
+
+
+def test_names_of_service_tiers_that_callers_invent_are_not_all_remembered() -> None:
+    brain = card()
+
+    rates = {brain.input_rate_max(1_000, service_tier=f"tier-{number}") for number in range(200)}
+
+    assert len(rates) == 1
+    assert len(brain._worst) <= 64

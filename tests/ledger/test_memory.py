@@ -212,3 +212,12 @@ def test_a_late_call_of_a_forgotten_run_meets_the_balance_that_is_held_on(books:
     verdict = books.reserve(desk.hold(desk.scope("run:run-0", usd="0.01"), run="run-0"), desk.ask())
 
     assert isinstance(verdict, Short)
+
+
+def test_an_account_that_nobody_used_shows_the_cap_it_would_open_with(books: MemoryLedger, desk: Any) -> None:
+    mine, other = desk.scope("scope:acme", usd="2.00", per="day"), desk.scope("scope:acme", usd="3.00", per="week")
+    books.declare(mine, desk.noon)
+    account = desk.hold(desk.scope("scope:acme", usd="1.00", per="day")).accounts
+    unknown = desk.hold(other).accounts
+
+    assert [one.cap for one in books.states((*account, *unknown))] == [200 * desk.cent, 300 * desk.cent]

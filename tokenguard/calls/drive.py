@@ -178,7 +178,7 @@ async def _uninterrupted(
     turn = loop.create_future()
 
     def wake() -> None:
-        if not turn.done():
+        with contextlib.suppress(asyncio.InvalidStateError):  # A cancellation took it; the next one is awaited.
             turn.set_result(None)
 
     job.add_done_callback(lambda _: _call_soon(loop, wake))

@@ -80,8 +80,6 @@ def record(hub: Hub, ledger: Ledger, ids: Ids, submit: Callable[..., object]) ->
     """Write what becomes a guard event to the ledger, through `submit` so that no call waits for it."""
 
     def accept(event: Event) -> None:
-        if isinstance(event, events.Fault) and event.where == "record":
-            return
         kind = _KINDS[type(event)]
         row = GuardEvent(ids.new(), event.at, kind, event.run_id, event.scope_key, event.sentence, _facts(event))
         submit(ledger.record, row)
