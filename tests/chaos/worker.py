@@ -120,7 +120,7 @@ def _make_mortal(ledger: SqlLedger, worker: WorkerPlan, fate: _Fate) -> None:
     transact = database.transact
     numbers = Counter[str]()
 
-    def mortal(work: Callable[[Tx], Any]) -> Any:
+    def mortal(work: Callable[[Tx], Any], **how: Any) -> Any:
         numbers["transactions"] += 1
 
         def dying(tx: Tx) -> Any:
@@ -131,7 +131,7 @@ def _make_mortal(ledger: SqlLedger, worker: WorkerPlan, fate: _Fate) -> None:
             fate.reach("in a transaction")
             return done
 
-        done = transact(dying)
+        done = transact(dying, **how)
         fate.reach("after a commit")
         return done
 

@@ -18,6 +18,8 @@ from tokenguard.ledger.engine import Database
 from tokenguard.ledger.prepare import upgrade
 from tokenguard.ledger.pruning import month_named, old_rows, prune, pruned_before
 
+LONG_AGO_S = -1e8
+"""A lease that ended years ago: the ledger measures leases by its own clock."""
 JAN, FEB, MAR = (datetime(2026, month, 10, 12, tzinfo=UTC) for month in (1, 2, 3))
 MARCH = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -56,6 +58,7 @@ def old_ledger(request: pytest.FixtureRequest, desk: Any, open_sql: Any) -> Any:
         ledger.charge(desk.hold(*path, at=at, run=run), desk.booking(cents=4, at=at, status=Status.CHARGED))
         lost = desk.hold(*path, at=at, run=run, lease_s=1)
         ledger.reserve(lost, desk.ask(cents=9))
+        ledger.renew("owner", [lost.id], LONG_AGO_S)
         ledger.sweep(at + timedelta(seconds=2))
         ledger.settle(lost.id, desk.booking(cents=8, at=at + timedelta(hours=1)))
         ledger.leave(run, outcome="ok", at=at + timedelta(days=9))
@@ -165,6 +168,7 @@ def test_an_open_hold_keeps_its_month(old_ledger: Any, desk: Any) -> None:
 def test_the_truth_about_a_pruned_attempt_comes_too_late(old_ledger: Any, desk: Any) -> None:
     hold = desk.hold(desk.scope("scope:acme", usd="5.00", per="day"), at=JAN, lease_s=1)
     old_ledger.reserve(hold, desk.ask())
+    old_ledger.renew("owner", [hold.id], LONG_AGO_S)
     old_ledger.sweep(JAN + timedelta(seconds=2))
     prune(old_ledger._database, MARCH)
 
