@@ -159,3 +159,11 @@ def test_hosts_come_from_the_environment_with_commas_between(monkeypatch: pytest
 
     with penny_guard() as guard:
         assert guard.late.get().baggage_hosts == {"a.test", "b.test:8443"}
+
+
+def test_a_providers_own_endpoint_is_no_listed_host() -> None:
+    with penny_guard(baggage_hosts=["a.test"]) as guard, guard.run("agent"):
+        guard.completion(PENNY, ask())
+        backend: Any = guard.late.get().backend
+
+    assert "extra_headers" not in backend.requests[-1].arguments

@@ -270,3 +270,10 @@ def test_hours_meet_where_a_clock_moves_by_half_of_one(midnight: datetime) -> No
     assert all(start <= at < (one.ends_at or at) for start, at, one in zip(starts, minutes, windows, strict=True))
     for (one, start), (other, later) in pairwise(zip(windows, starts, strict=True)):
         assert other is one or later in (one.ends_at, start)
+
+
+def test_an_hour_in_which_a_clock_jumps_ends_there() -> None:
+    # Venezuela went from 02:30 to 03:00 on 1 May 2016.
+    assert window_at("hour", "America/Caracas", utc(2016, 5, 1, 6, 40)) == Window(
+        "2016-05-01T06:30Z", utc(2016, 5, 1, 7)
+    )

@@ -221,3 +221,10 @@ def test_an_account_that_nobody_used_shows_the_cap_it_would_open_with(books: Mem
     unknown = desk.hold(other).accounts
 
     assert [one.cap for one in books.states((*account, *unknown))] == [200 * desk.cent, 300 * desk.cent]
+
+
+def test_a_window_that_nobody_used_shows_the_cap_that_is_stored(books: MemoryLedger, desk: Any) -> None:
+    books.declare(desk.scope("scope:acme", usd="2.00", per="day"), desk.noon)
+    tomorrow = desk.hold(desk.scope("scope:acme", usd="1.00", per="day"), at=desk.noon + timedelta(days=1)).accounts
+
+    assert [one.cap for one in books.states(tomorrow)] == [200 * desk.cent]

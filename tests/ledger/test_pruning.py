@@ -265,3 +265,13 @@ def test_a_month_that_is_not_over_is_refused_with_the_latest_that_is() -> None:
 
 def test_a_month_is_read() -> None:
     assert month_named(" 2026-03 ") == MARCH
+
+
+def test_slices_of_rolling_windows_from_before_are_no_contradiction(old_ledger: Any, desk: Any) -> None:
+    hold = desk.hold(desk.scope("scope:acme", usd="5.00", per="rolling 24h"), at=JAN, lease_s=10**7)
+    old_ledger.reserve(hold, desk.ask())
+    old_ledger.settle(hold.id, desk.booking(at=JAN))
+
+    prune(old_ledger._database, MARCH)
+
+    assert old_ledger.verify().findings == ()
