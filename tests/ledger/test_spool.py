@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,6 +74,28 @@ def test_only_one_process_takes_a_spool_over(tmp_path: Path) -> None:
     first, second = orphans(tmp_path), orphans(tmp_path)
 
     assert (len(first), len(second)) == (1, 0)
+
+
+def test_a_file_that_is_taken_for_an_orphans_while_it_is_made_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = os.open
+    taken: list[Spool] = []
+
+    def then_somebody_looks(*arguments: Any) -> int:
+        monkeypatch.undo()
+        descriptor = make(*arguments)
+        taken.extend(orphans(tmp_path))
+        return descriptor
+
+    monkeypatch.setattr(os, "open", then_somebody_looks)
+    mine = Spool.open(tmp_path)
+    mine.append({"number": 1})
+    (taker,) = taken
+    taker.close(remove=True)
+
+    assert list(tmp_path.iterdir()) == [mine.path]
+    assert orphans(tmp_path) == []
 
 
 @pytest.mark.parametrize("torn", [b"0badc0de ", b"00000000 {}\n", b"not hex {}\n", b"\xff\xfe\n"])

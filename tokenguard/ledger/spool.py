@@ -49,14 +49,15 @@ class Spool:
         Raises:
             LedgerUnavailable: the folder cannot be written.
         """
-        path = folder / f"{os.getpid()}-{token_hex(6)}{SUFFIX}"
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, _PRIVATE)
-        except OSError as error:
-            raise _unavailable(path, error) from error
-        spool = _locked(path, descriptor)
-        assert spool is not None, "nobody else knows a file that was just made"
+        spool: Spool | None = None
+        while spool is None:  # Who looks for orphans may lock a new file before its owner can, and throws it away.
+            path = folder / f"{os.getpid()}-{token_hex(6)}{SUFFIX}"
+            try:
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, _PRIVATE)
+            except OSError as error:
+                raise _unavailable(path, error) from error
+            spool = _locked(path, descriptor)
         return spool
 
     @classmethod
