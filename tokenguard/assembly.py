@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from tokenguard.calls.baggage import hosts_of
 from tokenguard.calls.hub import Hub, record
 from tokenguard.calls.parts import Parts
+from tokenguard.calls.settlement import warnings
 from tokenguard.core import events
+from tokenguard.core.allowance import together
 from tokenguard.core.clock import SystemClock
 from tokenguard.errors import Unpriceable
 
@@ -20,9 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from tokenguard.config.settings import Settings
+    from tokenguard.core.allowance import Exchange, Exchanged
     from tokenguard.core.clock import Clock
     from tokenguard.core.ids import Ids
     from tokenguard.core.ports import Backend, Ledger
+    from tokenguard.errors import LedgerError
     from tokenguard.ledger.journal import Replayed
 
 __all__ = ["Ports", "assemble", "open_ledger"]
@@ -65,7 +69,7 @@ def assemble(guard: object, given: Mapping[str, Any], *, hub: Hub, ids: Ids, por
 
     parts = Parts(
         ledger=ports.ledger
-        or open_ledger(settings, directory=directory, clock=clock, ids=ids, told=_teller(hub, clock)),
+        or open_ledger(settings, directory=directory, clock=clock, ids=ids, background=_Background(hub, clock)),
         backend=backend,
         prices=book,
         counter=counter,
@@ -92,16 +96,32 @@ def assemble(guard: object, given: Mapping[str, Any], *, hub: Hub, ids: Ids, por
     return parts, settings
 
 
-def _teller(hub: Hub, clock: Clock) -> Callable[[Replayed], None]:
-    """Tells the sinks what a replay did."""
+class _Background:
+    """Tells the sinks what ledgers do while nobody waits for them."""
 
-    def told(done: Replayed) -> None:
+    def __init__(self, hub: Hub, clock: Clock) -> None:
+        self._hub, self._clock = hub, clock
+
+    def replayed(self, done: Replayed) -> None:
+        """Bookings that were journaled are in the books."""
         count = len(done.refused)
         odd = f" {count:,} contradict the books and stay beside the spool: {done.refused[0].sentence}" if count else ""
         sentence = f"{done.booked:,} bookings that were journaled while the ledger was away are in the books.{odd}"
-        hub.emit(events.Replayed(at=clock.now(), run_id=None, sentence=sentence, booked=done.booked, refused=count))
+        at = self._clock.now()
+        self._hub.emit(events.Replayed(at=at, run_id=None, sentence=sentence, booked=done.booked, refused=count))
 
-    return told
+    def exchanged(self, request: Exchange, done: Exchanged) -> None:
+        """What allowances paid is in the books."""
+        settled = together([one.booking.amounts for one in request.paid])
+        for state in done.settled:
+            for warning in warnings(state, settled, at=request.lease.at, run_id=request.lease.facts.run_id):
+                self._hub.emit(warning)
+        for conflict in done.refused:
+            self.failed(conflict)
+
+    def failed(self, error: LedgerError) -> None:
+        """Something is tried again later, or needs a person."""
+        self._hub.emit(events.Fault(at=self._clock.now(), run_id=None, where="allowance", error=error))
 
 
 def _submitter(parts: Parts) -> Callable[..., None]:
@@ -125,7 +145,7 @@ def open_ledger(
     directory: Path,
     clock: Clock,
     ids: Ids,
-    told: Callable[[Replayed], None] = lambda _: None,
+    background: _Background,
 ) -> Ledger:
     """The ledger that the settings name; where they name none, the default file, said once on stderr."""
     if settings.database == MEMORY:
@@ -133,7 +153,10 @@ def open_ledger(
 
         return MemoryLedger(clock, ids)
     from tokenguard.config.location import default_database, spool_folder  # noqa: PLC0415
+    from tokenguard.config.owners import owner_id  # noqa: PLC0415
+    from tokenguard.ledger.allowances import Allowances  # noqa: PLC0415
     from tokenguard.ledger.journal import Journaled  # noqa: PLC0415
+    from tokenguard.ledger.purses import Conditions  # noqa: PLC0415
     from tokenguard.ledger.sql import SqlLedger  # noqa: PLC0415
 
     database = settings.database
@@ -141,7 +164,15 @@ def open_ledger(
         database = str(default_database(directory))
         _say_once(database)
     ledger = SqlLedger.open(database, clock, ids, durability=settings.durability)
-    return Journaled(ledger, spool_folder(settings.spool, ledger.name), told)
+    folder = spool_folder(settings.spool, ledger.name)
+    lends = Allowances(
+        Journaled(ledger, folder, background.replayed),
+        Conditions(
+            folder / "allowances", clock, ids, owner_id, background, bridges=settings.on_ledger_down == "allowance"
+        ),
+    )
+    ledger.before_burying = lends.take_over
+    return lends
 
 
 _SAID: set[str] = set()

@@ -48,6 +48,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 E = TypeVar("E", bound=events.Event)
 Mode = Literal["enforce", "observe"]
 Busy = Literal["wait", "raise"]
+OnLedgerDown = Literal["refuse", "allowance"]
 
 _SETTINGS = (
     "database",
@@ -79,6 +80,8 @@ class Guard:
         mode: `"observe"` refuses nothing, books truthfully and records what enforcing would have done.
         strict: A call outside any run raises `NoActiveRun` instead of being booked to `unattributed`.
         busy: What a call does while calls in flight hold the room: `"wait"` (at most 60 s) or `"raise"`.
+        on_ledger_down: What a call does while the ledger cannot answer: `"refuse"`, or `"allowance"`: it spends what
+            was leased before (`Budget(allowance=)`), for two minutes at most.
         durability: `"full"` makes SQLite survive power loss, at the price of an fsync per transaction.
         spool: Folder on this machine for what answers cost while the ledger is away (docs/operations.md). None: the
             user's state folder.
@@ -106,6 +109,7 @@ class Guard:
         mode: Mode | None = None,
         strict: bool | None = None,
         busy: Busy | None = None,
+        on_ledger_down: OnLedgerDown | None = None,
         durability: Literal["normal", "full"] | None = None,
         spool: str | os.PathLike[str] | None = None,
         unattributed: Budget | None = None,
@@ -124,6 +128,7 @@ class Guard:
             "mode": mode,
             "strict": strict,
             "busy": busy,
+            "on_ledger_down": on_ledger_down,
             "durability": durability,
             "spool": None if spool is None else os.fspath(spool),
             "loops": loops,

@@ -154,10 +154,22 @@ async def _aperform(
         return await parts.backend.asend(effect.request), None, None
     if isinstance(effect, Wait):
         return await _await_turn(effect), None, None
+    at_once = _at_once(effect, parts)
+    if at_once is not None:
+        return at_once, None, None
     work = _ledger_work(effect, parts)
     if parts.ledger.inline:
         return work(), None, None
     return await _uninterrupted(work, parts, pending)
+
+
+def _at_once(effect: Effect[Any], parts: Parts) -> Any:
+    """The answer of a ledger that need not wait for it, which spares the loop two hops to the executor; else None."""
+    if isinstance(effect, Reserve):
+        return parts.ledger.reserve_at_once(effect.hold, effect.ask)
+    assert isinstance(effect, Book), effect
+    book: Book[Any] = effect
+    return None if book.at_once is None else book.at_once(parts.ledger)
 
 
 def _ledger_work(effect: Effect[Any], parts: Parts) -> Callable[[], Any]:

@@ -48,6 +48,8 @@ class Book(Effect[R]):
     """Write to the books: settle, keep, close. Finishes even when its caller is cancelled."""
 
     write: Callable[[Ledger], R]
+    at_once: Callable[[Ledger], R | None] | None = None
+    """The same without waiting, where the ledger can; else None."""
 
 
 @dataclass(frozen=True, slots=True)

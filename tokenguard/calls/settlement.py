@@ -16,13 +16,17 @@ from tokenguard.core.usage import Quality
 from tokenguard.errors import BadAmount, LedgerConflict, LedgerError, SpendStopped
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
     from tokenguard.calls.effects import Send
     from tokenguard.calls.parts import Parts
     from tokenguard.calls.scope import Node
+    from tokenguard.core.account import Amounts
     from tokenguard.core.ports import Failure, Ledger
     from tokenguard.core.verdict import AccountState, Short
 
-__all__ = ["close_scope", "failed", "kept", "returned", "settled", "spent", "tell"]
+__all__ = ["close_scope", "failed", "kept", "returned", "settled", "spent", "tell", "warnings"]
 
 _ANNOUNCED_MAX = 1024
 
@@ -32,7 +36,12 @@ def settled(sent: Sent, booking: Booking, parts: Parts) -> Flow[CallReceipt]:
     hold = sent.attempt.hold
     parts.watch.closed(hold.id)
     try:
-        done = yield from ask(Book(lambda ledger: ledger.settle(hold.id, booking)))
+        done = yield from ask(
+            Book(
+                lambda ledger: ledger.settle(hold.id, booking),
+                lambda ledger: ledger.settle_at_once(hold.id, booking),
+            )
+        )
     except (LedgerError, BadAmount) as away:
         # The answer is paid for and must reach its caller. Its hold stands in the books: nothing is free, and
         # nothing is lost.
@@ -182,7 +191,8 @@ def tell(sent: Sent, booking: Booking, done: Settled, parts: Parts) -> None:
     if booking.stated_pico is not None and booking.computed_pico is not None:
         _compare(booking, sent, parts)
     for state in done.states:
-        _warn(state, booking, parts, run_id)
+        for warning in warnings(state, booking.amounts, at=at, run_id=run_id):
+            parts.emit(warning)
 
 
 def _compare(booking: Booking, sent: Sent, parts: Parts) -> None:
@@ -203,23 +213,28 @@ def _compare(booking: Booking, sent: Sent, parts: Parts) -> None:
         )
 
 
-def _warn(state: AccountState, booking: Booking, parts: Parts, run_id: str | None) -> None:
-    """A `Warned` event where this settlement crossed a share of the cap; by the balances, so once per window."""
-    before = state.settled - booking.amounts.of(state.account.unit)
+def warnings(state: AccountState, settled: Amounts, *, at: datetime, run_id: str | None) -> Iterator[events.Warned]:
+    """A `Warned` event for each share of the cap that was crossed; by the balances, so once per window.
+
+    Args:
+        state: The balance after it.
+        settled: What was just settled there.
+        at: When.
+        run_id: By which run, where it was one.
+    """
+    before = state.settled - settled.of(state.account.unit)
     for share in state.account.warn_at:
         # Shares are the user's floats (0.8), amounts are integers: compare in parts per million.
         threshold = state.cap * round(share * 1_000_000) // 1_000_000
         if before < threshold <= state.settled:
-            parts.emit(
-                events.Warned(
-                    at=booking.at,
-                    run_id=run_id,
-                    scope_key=state.account.scope_key,
-                    sentence=f"{state.account.scope_label!r} has used {share:.0%} of its {state.account.unit} cap.",
-                    share=share,
-                    settled=state.settled,
-                    cap=state.cap,
-                )
+            yield events.Warned(
+                at=at,
+                run_id=run_id,
+                scope_key=state.account.scope_key,
+                sentence=f"{state.account.scope_label!r} has used {share:.0%} of its {state.account.unit} cap.",
+                share=share,
+                settled=state.settled,
+                cap=state.cap,
             )
 
 

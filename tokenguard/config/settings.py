@@ -36,6 +36,7 @@ class _BudgetTable(BaseModel):
     tz: str = "UTC"
     warn_at: list[float] = [0.5, 0.8]
     reserve_final: str | int | None = None
+    allowance: bool | str | int | None = None
 
     def budget(self) -> Budget:
         """The value."""
@@ -53,6 +54,7 @@ class Settings(BaseModel):
     mode: Literal["enforce", "observe"] = "enforce"
     strict: bool = False
     busy: Literal["wait", "raise"] = "wait"
+    on_ledger_down: Literal["refuse", "allowance"] = "refuse"
     durability: Literal["normal", "full"] = "normal"
     prices: str | None = None
     loops: bool = True

@@ -86,6 +86,8 @@ class Account:
     ends_at: datetime | None = None
     warn_at: tuple[float, ...] = ()
     reserve_final_pico: int = 0
+    allowance_pico: int | None = None
+    """The most that one process leases at a time; 0: never. None: nobody said (core/allowance.py)."""
 
 
 class Path:
@@ -147,6 +149,7 @@ def account_of(scope: Scope, budget: Budget, unit: Unit, cap: int, at: datetime)
         ends_at=window.ends_at,
         warn_at=budget.warn_at,
         reserve_final_pico=budget.reserve_final.pico if budget.reserve_final and unit is Unit.USD else 0,
+        allowance_pico=None if budget.allowance is None else budget.allowance.pico,
     )
 
 

@@ -70,6 +70,8 @@ class Status(StrEnum):
     """Booked by `guard.charge`."""
     LOST = "lost"
     """The owner died or nobody answered until the lease ended: assumed at the ceiling."""
+    RETURNED = "returned"
+    """A lease that was charged whole when its process was believed dead: what it paid for is booked call by call."""
 
 
 @dataclass(frozen=True, slots=True)

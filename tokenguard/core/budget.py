@@ -13,11 +13,13 @@ from tokenguard.core.money import Money, UsdLike
 from tokenguard.core.rolling import is_rolling, read_rolling
 from tokenguard.errors import BadAmount
 
-__all__ = ["PERIODS", "Budget", "Limits", "Per", "Unit"]
+__all__ = ["DEFAULT_ALLOWANCE", "PERIODS", "Budget", "Limits", "Per", "Unit"]
 
 Per: TypeAlias = str
 """One of `PERIODS`, or a rolling one: `rolling 24h` (minutes `m`, hours `h`, days `d`; 1 minute to 366 days)."""
 PERIODS: Final[tuple[str, ...]] = ("run", "minute", "hour", "day", "week", "month", "total")
+DEFAULT_ALLOWANCE: Final = Money("0.50")
+"""What `allowance=True` means; chosen from the curve in benchmarks/README.md."""
 
 
 class Unit(StrEnum):
@@ -55,6 +57,9 @@ class Budget:
     """Shares of each cap at which a `Warned` event is sent, once per window."""
     reserve_final: Money | None
     """Part of `usd` kept back for one last answer without tools, after the rest is spent."""
+    allowance: Money | None
+    """The most that one process leases of this budget at a time and spends without asking the ledger for each call;
+    zero: never. None: never where the budget outlives a run; a run's follows the budgets above it."""
 
     def __init__(
         self,
@@ -68,6 +73,7 @@ class Budget:
         tz: str = "UTC",
         warn_at: Sequence[float] = (0.5, 0.8),
         reserve_final: UsdLike | Money | None = None,
+        allowance: UsdLike | Money | bool | None = None,
     ) -> None:
         values = {
             "usd": _money("usd", usd),
@@ -79,6 +85,7 @@ class Budget:
             "tz": _zone(tz, per),
             "warn_at": _shares(warn_at),
             "reserve_final": _money("reserve_final", reserve_final),
+            "allowance": _allowance(allowance, per),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -142,6 +149,20 @@ def _money(name: str, usd: UsdLike | Money | None) -> Money | None:
     money = Money(usd)
     if money.pico < 0:
         raise BadAmount(f"{name}={money.json()!r}: a cap cannot be below zero.", amount=money)
+    return money
+
+
+def _allowance(allowance: Any, per: str) -> Money | None:
+    """The largest lease in dollars; True is the default size, False and 0 are none."""
+    if isinstance(allowance, bool):
+        allowance = DEFAULT_ALLOWANCE if allowance else 0
+    money = _money("allowance", allowance)
+    if money is not None and money.pico and is_rolling(per):
+        raise BadAmount(
+            f"allowance={money.json()!r}: what a process leases has no place in a rolling window ({per}), because it "
+            "leaves the window slice by slice. Choose a calendar window such as day, or leave allowance out.",
+            amount=money,
+        )
     return money
 
 

@@ -69,6 +69,14 @@ class Ledger(Protocol):
         """
         ...
 
+    def reserve_at_once(self, hold: Hold, ask: Ask) -> Grant | None:
+        """Grant without waiting, out of what this process leased; None: ask `reserve`. Callable on an event loop."""
+        ...
+
+    def settle_at_once(self, hold_id: str, booking: Booking) -> Settled | None:
+        """Take a settlement without waiting, where `reserve_at_once` granted; None: ask `settle`."""
+        ...
+
     def settle(self, hold_id: str, booking: Booking) -> Settled:
         """Resolve a hold: release it, settle `booking.amounts` in its original windows, write the event and its lines.
 
@@ -172,6 +180,10 @@ class Ledger(Protocol):
             since: Aware; included.
             until: Aware; excluded.
         """
+        ...
+
+    def relinquish(self) -> None:
+        """Give back what this process leased and did not spend: it is about to end."""
         ...
 
     def dispose(self, *, forked: bool = False) -> None:

@@ -57,6 +57,7 @@ class StoredBudget:
     """Whose the cap in force is: a `Source`."""
     in_file: int | None = None
     """What `tokenguard.toml` declared last; None: it declares none."""
+    allowance_pico: int | None = None
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -90,6 +91,7 @@ class StoredBudget:
             ends_at=window.ends_at,
             warn_at=self.warn_at,
             reserve_final_pico=self.reserve_final_pico,
+            allowance_pico=self.allowance_pico,
         )
 
 
@@ -140,7 +142,18 @@ def _declared(scope: Scope, budget: Budget, unit: Unit, cap: int, source: Source
     kept = budget.reserve_final.pico if budget.reserve_final and unit is Unit.USD else 0
     in_code, in_file = (cap, None) if source is Source.CODE else (None, cap)
     return StoredBudget(
-        scope.key, scope.label, unit, budget.per, budget.tz, in_code, cap, budget.warn_at, kept, source, in_file
+        scope.key,
+        scope.label,
+        unit,
+        budget.per,
+        budget.tz,
+        in_code,
+        cap,
+        budget.warn_at,
+        kept,
+        source,
+        in_file,
+        None if budget.allowance is None else budget.allowance.pico,
     )
 
 

@@ -179,6 +179,7 @@ def _refresh(tx: Tx, budget: StoredBudget, at: datetime, windows: Windows, *, ca
         "declared": fresh.cap,
         "warn_at": fresh.warn_at,
         "reserve_final_pico": fresh.reserve_final_pico,
+        "allowance_pico": fresh.allowance_pico,
     }
     if cap is not None:
         changes["cap"] = cap

@@ -35,6 +35,14 @@ class Forwarding:
         """See `core.ports.Ledger.reserve`."""
         return self.inner.reserve(hold, ask)
 
+    def reserve_at_once(self, hold: Hold, ask: Ask) -> Grant | None:
+        """See `core.ports.Ledger.reserve_at_once`."""
+        return self.inner.reserve_at_once(hold, ask)
+
+    def settle_at_once(self, hold_id: str, booking: Booking) -> Settled | None:
+        """See `core.ports.Ledger.settle_at_once`."""
+        return self.inner.settle_at_once(hold_id, booking)
+
     def settle(self, hold_id: str, booking: Booking) -> Settled:
         """See `core.ports.Ledger.settle`."""
         return self.inner.settle(hold_id, booking)
@@ -110,6 +118,10 @@ class Forwarding:
     ) -> tuple[SpendRow, ...]:
         """See `core.ports.Ledger.spend`."""
         return self.inner.spend(by, since=since, until=until)
+
+    def relinquish(self) -> None:
+        """See `core.ports.Ledger.relinquish`."""
+        self.inner.relinquish()
 
     def dispose(self, *, forked: bool = False) -> None:
         """See `core.ports.Ledger.dispose`."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from tokenguard.core.books import Booking, Closure, Hold, Settled
 from tokenguard.errors import LedgerConflict, LedgerError, LedgerUnavailable, SchemaMismatch
@@ -23,8 +23,10 @@ from tokenguard.ledger.spool import SUFFIX, Spool, orphans
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
+    from tokenguard.core.allowance import Exchange, Exchanged
     from tokenguard.core.ports import Ledger
     from tokenguard.core.verdict import Ask, Grant, Short
+    from tokenguard.ledger.purses import Lender
 
 __all__ = ["Journaled", "Replayed", "replay"]
 
@@ -106,6 +108,13 @@ class Journaled(Forwarding):
             row = {"hold": _holds().dump_python(hold, mode="json")}
             self._write({"do": "charge", **row, "booking": _bookings().dump_python(booking, mode="json")})
             return Settled((), journaled=True)
+
+    def exchange(self, request: Exchange) -> Exchanged:
+        """See `ledger.purses.Lender.exchange`; what waits is booked first, as for any other grant."""
+        if self._waiting and (away := self.catch_up().away) is not None:
+            raise away
+        # Only what leases from a journaled ledger asks, and it was given one that lends.
+        return cast("Lender", self.inner).exchange(request)
 
     def catch_up(self) -> Replayed:
         """Book what waits, of this process, in its order."""

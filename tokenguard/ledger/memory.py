@@ -143,6 +143,12 @@ class MemoryLedger:
                 self._next_expiry = held.lease_until
             return verdict
 
+    def reserve_at_once(self, hold: Hold, ask: Ask) -> None:
+        """See `core.ports.Ledger.reserve_at_once`: nothing is leased here."""
+
+    def settle_at_once(self, hold_id: str, booking: Booking) -> None:
+        """See `core.ports.Ledger.settle_at_once`."""
+
     def settle(self, hold_id: str, booking: Booking) -> Settled:
         """See `core.ports.Ledger.settle`."""
         with self._lock:
@@ -388,6 +394,9 @@ class MemoryLedger:
         """See `core.ports.Ledger.spend`; `since` and `until` count by whole UTC minutes here."""
         with self._lock:
             return self._totals.spend(by, since, until)
+
+    def relinquish(self) -> None:
+        """See `core.ports.Ledger.relinquish`."""
 
     def dispose(self, *, forked: bool = False) -> None:
         """Keep the books, which have no connection; after a fork renew the lock, which a parent's thread may hold."""

@@ -24,7 +24,7 @@ from tokenguard.ledger.rows import budget_of, granted_of, hold_row, node_row
 from tokenguard.ledger.slices import in_window, left_behind, with_room
 from tokenguard.ledger.statements import Tx
 
-__all__ = ["LeaseOver", "enter", "leave", "path_of", "reserve"]
+__all__ = ["LeaseOver", "enter", "leave", "numbered", "path_of", "reserve"]
 
 _DAY: Final = timedelta(days=1)
 
@@ -43,7 +43,7 @@ def reserve(tx: Tx, hold: Hold, ask: Ask, windows: Windows, *, swept: bool) -> G
         LeaseOver: a lease has ended and `swept` is False.
     """
     around = {"now": tx.began, "day_before": hold.at - _DAY, "day_after": hold.at + _DAY}
-    params = {"id": hold.id, **around, **_numbered("run", hold.run_ids), **_numbered("key", hold.scope_keys)}
+    params = {"id": hold.id, **around, **numbered("run", hold.run_ids), **numbered("key", hold.scope_keys)}
     rows = tx.rows(tx.statements.preflight(len(hold.run_ids), len(hold.scope_keys)), params)
     known, over, shut, version, now = rows[0][:5]
     tx.insist_on(version)
@@ -69,7 +69,7 @@ def reserve(tx: Tx, hold: Hold, ask: Ask, windows: Windows, *, swept: bool) -> G
 
 def enter(tx: Tx, entry: Entry, windows: Windows) -> Short | Closure | Crowded | None:
     """See `core.ports.Ledger.enter`."""
-    params = {"id": entry.id, "now": tx.began, **_numbered("run", entry.path)}
+    params = {"id": entry.id, "now": tx.began, **numbered("run", entry.path)}
     known, shut, now = tx.rows(tx.statements.entering(len(entry.path)), params)[0]
     if known:
         return None
@@ -104,7 +104,7 @@ def path_of(
     """Every account that must be fit at `at`, stored budgets of the scopes included; outermost scope first."""
     stored: Sequence[StoredBudget] = ()
     if scope_keys:
-        rows = tx.rows(tx.statements.stored_budgets(len(scope_keys)), _numbered("key", scope_keys))
+        rows = tx.rows(tx.statements.stored_budgets(len(scope_keys)), numbered("key", scope_keys))
         stored = [budget_of(row) for row in rows]
     return openings_for(accounts, scope_keys, stored, at, windows)
 
@@ -125,6 +125,6 @@ def _granted_before(tx: Tx, hold_id: str) -> Grant:
     return Grant(granted.amounts, granted.output_tokens, states)
 
 
-def _numbered(name: str, values: Sequence[str]) -> dict[str, str]:
+def numbered(name: str, values: Sequence[str]) -> dict[str, str]:
     """Parameters `name_0`, `name_1` and so on."""
     return {f"{name}_{place}": value for place, value in enumerate(values)}

@@ -70,12 +70,13 @@ def balance_row(opening: Opening) -> Row:
         "settled": 0,
         "held": 0,
         "live": 0,
+        "allowance_pico": account.allowance_pico,
     }
 
 
 def state_of(row: Sequence[Any]) -> AccountState:
     """A balance row in the order of `BALANCE_COLUMNS`."""
-    return AccountState(_account_of(*row[:10]), row[10], row[11], row[12], row[13])
+    return AccountState(_account_of(*row[:10], row[14]), row[10], row[11], row[12], row[13])
 
 
 @lru_cache(maxsize=4096)
@@ -90,10 +91,21 @@ def _account_of(  # noqa: PLR0917  # a row's columns in their order; keywords wo
     declared: int,
     warn_at: tuple[float, ...],
     reserve_final_pico: int,
+    allowance_pico: int | None,
 ) -> Account:
     """What does not change from call to call, built once."""
     return Account(
-        account_id, scope_key, label, Unit(unit), per, bucket, declared, ends_at, warn_at, reserve_final_pico
+        account_id,
+        scope_key,
+        label,
+        Unit(unit),
+        per,
+        bucket,
+        declared,
+        ends_at,
+        warn_at,
+        reserve_final_pico,
+        allowance_pico,
     )
 
 
@@ -112,14 +124,15 @@ def budget_row(budget: StoredBudget, at: datetime) -> Row:
         "set_by": budget.set_by,
         "changed_at": at,
         "in_file": budget.in_file,
+        "allowance_pico": budget.allowance_pico,
     }
 
 
 @lru_cache(maxsize=4096)
 def budget_of(row: tuple[Any, ...]) -> StoredBudget:
     """A budget row in the order of `BUDGET_COLUMNS`; the same row is read for every call, so it is built once."""
-    scope_key, unit, per, tz, label, declared, cap, warn_at, kept, set_by, _, in_file = row
-    return StoredBudget(scope_key, label, Unit(unit), per, tz, declared, cap, warn_at, kept, set_by, in_file)
+    scope_key, unit, per, tz, label, declared, cap, warn_at, kept, set_by, _, in_file, allowance = row
+    return StoredBudget(scope_key, label, Unit(unit), per, tz, declared, cap, warn_at, kept, set_by, in_file, allowance)
 
 
 def by_unit(prefix: str, amounts: Sequence[int]) -> Row:

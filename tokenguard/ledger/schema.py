@@ -35,7 +35,7 @@ __all__ = [
     "window_slice",
 ]
 
-SCHEMA_VERSION: Final = "0005"
+SCHEMA_VERSION: Final = "0006"
 """The newest revision in `migrations/versions`. Revisions are numbered, so that older and newer can be told apart."""
 
 VERSION_TABLE: Final = "tg_schema_version"
@@ -135,6 +135,7 @@ budget: Final = sa.Table(
     _text("set_by", length=16),
     _instant("changed_at"),
     _pico("in_file", null=True),
+    _pico("allowance_pico", null=True),
 )
 
 balance: Final = sa.Table(
@@ -154,6 +155,7 @@ balance: Final = sa.Table(
     _pico("settled"),
     _pico("held"),
     _count("live"),
+    _pico("allowance_pico", null=True),
     sa.Index("tg_balance_scope", "scope_key"),
 )
 

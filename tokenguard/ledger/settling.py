@@ -23,7 +23,7 @@ from tokenguard.ledger.rows import Granted, granted_of
 from tokenguard.ledger.slices import in_window
 from tokenguard.ledger.statements import Tx, one_of
 
-__all__ = ["SWEEP_BATCH", "charge", "keep", "renew", "settle", "sweep"]
+__all__ = ["SWEEP_BATCH", "charge", "keep", "renew", "settle", "settled_late", "sweep", "transfers_of"]
 
 SWEEP_BATCH: Final = 100
 """Holds per transaction, so that a sweep after a disaster does not keep everybody else waiting."""
@@ -47,7 +47,7 @@ def charge(tx: Tx, hold: Hold, booking: Booking, windows: Windows) -> Settled:
     if tx.on_server:
         # A charge has no hold, and no key of a partitioned table tells two of one id apart whose times differ.
         tx.select(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(hold.id, 0))))
-    if _transfers(tx, hold.id):
+    if transfers_of(tx, hold.id):
         if tx.select(sa.select(schema.hold.c.id).where(schema.hold.c.id == hold.id)):
             raise LedgerConflict(f"attempt {hold.id} is held: settle it instead of charging it.", attempt_id=hold.id)
         return _settle_again(tx, hold.id, booking)
@@ -64,7 +64,7 @@ def keep(tx: Tx, hold_id: str, booking: Booking) -> None:
     update = sa.update(schema.hold).where(schema.hold.c.id == hold_id)
     if tx.write(update.values(state="unresolved", kept=kept_json(booking))):
         return
-    kinds = [row["kind"] for row in _transfers(tx, hold_id)]
+    kinds = [row["kind"] for row in transfers_of(tx, hold_id)]
     if not kinds:
         raise never_held(hold_id)
     if kinds[-1] != "expire":
@@ -133,12 +133,12 @@ def _resolve(tx: Tx, hold: _Taken, booking: Booking, kind: str) -> tuple[Account
 
 def _settle_again(tx: Tx, hold_id: str, booking: Booking) -> Settled:
     """A second booking: the same, another, or the truth after an assumed charge."""
-    transfers = _transfers(tx, hold_id)
+    transfers = transfers_of(tx, hold_id)
     if not transfers:
         raise never_held(hold_id)
     ids = [leg[0] for leg in transfers[-1]["legs"]]
     if transfers[-1]["kind"] == "expire":
-        return Settled(_correct(tx, hold_id, ids, booking), late=True)
+        return Settled(settled_late(tx, hold_id, ids, booking), late=True)
     stands, came = numbers_of(_last_event(tx, hold_id).booking), numbers_of(booking)
     if stands != came:
         raise other_numbers(hold_id, stands, came)
@@ -146,7 +146,7 @@ def _settle_again(tx: Tx, hold_id: str, booking: Booking) -> Settled:
     return Settled(states, duplicate=True, late=transfers[-1]["kind"] == "adjust")
 
 
-def _correct(tx: Tx, hold_id: str, account_ids: Sequence[str], booking: Booking) -> tuple[AccountState, ...]:
+def settled_late(tx: Tx, hold_id: str, account_ids: Sequence[str], booking: Booking) -> tuple[AccountState, ...]:
     """Book the difference to the windows of the hold, take the assumed event back and state the true one.
 
     Both new rows carry the instant of the assumed one, so that a report of that day becomes true instead of negative.
@@ -172,7 +172,7 @@ def _first_event(
     return BookedEvent(attempt_id, 1, held_at, booking.at, facts, booking, used[0], used[1])
 
 
-def _transfers(tx: Tx, hold_id: str) -> list[Mapping[str, Any]]:
+def transfers_of(tx: Tx, hold_id: str) -> list[Mapping[str, Any]]:
     """The facts about an attempt, in their phases; an open hold's only one is `hold`."""
     row = schema.transfer.c
     found = tx.select(sa.select(row.kind, row.legs).where(row.hold_id == hold_id).order_by(row.phase))

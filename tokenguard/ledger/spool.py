@@ -30,6 +30,7 @@ __all__ = ["SUFFIX", "Spool", "orphans"]
 
 SUFFIX: Final = ".spool"
 _PRIVATE: Final = 0o600
+_compact: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Spool:
@@ -96,7 +97,10 @@ class Spool:
             LedgerUnavailable: the disk is full or the file gone; nothing was written.
         """
         # ASCII, so that text which is no UTF-8 (lone surrogates) comes back as it was.
-        text = json.dumps(record, separators=(",", ":")).encode("ascii")
+        self.append_json(_compact(record).encode("ascii"), durable=durable)
+
+    def append_json(self, text: bytes, *, durable: bool = False) -> None:
+        """The same for a record that is JSON already, on one line."""
         line = b"%08x %s\n" % (zlib.crc32(text), text)
         with self._lock:
             descriptor = self._opened()
@@ -109,6 +113,11 @@ class Spool:
                     os.ftruncate(descriptor, self._size)
                 raise _unavailable(self.path, error) from error
             self._size += len(line)
+
+    @property
+    def size(self) -> int:
+        """Bytes written."""
+        return self._size
 
     def records(self) -> list[dict[str, Any]]:
         """All records in the order they were written; one that a death or a disk cut short is left out."""

@@ -8,13 +8,14 @@ from secrets import token_hex
 from typing import Final
 
 from tokenguard.core.account import Account, Scope
+from tokenguard.core.allowance import Exchange, Exchanged
 from tokenguard.core.books import Booking, Closure, Entry, GuardEvent, Hold, NodeSpend, Settled, Source, SpendRow
 from tokenguard.core.budget import Unit
 from tokenguard.core.clock import Clock, SystemClock
 from tokenguard.core.ids import Ids
 from tokenguard.core.tree import Crowded
 from tokenguard.core.verdict import AccountState, Ask, Grant, Reason, Short
-from tokenguard.ledger import capping, closing, orphans, queries, reserving, schema, settling, spending
+from tokenguard.ledger import capping, closing, lending, orphans, queries, reserving, schema, settling, spending
 from tokenguard.ledger.accounts import BudgetState, Windows
 from tokenguard.ledger.address import Address
 from tokenguard.ledger.engine import Database, Durability
@@ -28,6 +29,10 @@ from tokenguard.ledger.upkeep import Upkeep
 __all__ = ["SqlLedger"]
 
 _LOOK_EVERY_S: Final = 1.0
+
+
+def _nothing() -> None:
+    """Nobody knows."""
 
 
 class SqlLedger:
@@ -44,6 +49,8 @@ class SqlLedger:
         self._upkeep = Upkeep(database)
         self._looked_s = -_LOOK_EVERY_S
         self._secret: bytes | None = None
+        self.before_burying: Callable[[], object] = _nothing
+        """Called before what dead processes held is charged whole: somebody may know what they paid."""
 
     @classmethod
     def open(
@@ -112,6 +119,12 @@ class SqlLedger:
             verdict = transact(lambda tx: reserving.reserve(tx, hold, ask, windows, swept=True), checks_schema=True)
         return verdict
 
+    def reserve_at_once(self, hold: Hold, ask: Ask) -> None:
+        """See `core.ports.Ledger.reserve_at_once`: nothing is leased here."""
+
+    def settle_at_once(self, hold_id: str, booking: Booking) -> None:
+        """See `core.ports.Ledger.settle_at_once`."""
+
     def settle(self, hold_id: str, booking: Booking) -> Settled:
         """See `core.ports.Ledger.settle`."""
         settled = self._database.transact(lambda tx: settling.settle(tx, hold_id, booking), checks_schema=True)
@@ -130,6 +143,18 @@ class SqlLedger:
         """See `core.ports.Ledger.charge`."""
         self._upkeep.look_at_month(hold.at)
         return self._database.transact(lambda tx: settling.charge(tx, hold, booking, self._windows))
+
+    def exchange(self, request: Exchange) -> Exchanged:
+        """See `ledger.purses.Lender.exchange`."""
+        self._upkeep.look_at_month(request.lease.at)
+        transact, windows = self._database.transact, self._windows
+        try:
+            done = transact(lambda tx: lending.exchange(tx, request, windows), checks_schema=True)
+        except lending.BalancesMissing:
+            transact(lambda tx: lending.open_path(tx, request, windows))
+            done = transact(lambda tx: lending.exchange(tx, request, windows), checks_schema=True)
+        self._upkeep.after_settlement(len(request.paid))
+        return done
 
     def sweep(self, now: datetime | None = None) -> int:
         """See `core.ports.Ledger.sweep`."""
@@ -152,6 +177,9 @@ class SqlLedger:
 
     def _bury(self) -> bool:
         dead = self._database.read(orphans.dead_owners)
+        if dead:
+            self.before_burying()
+            dead = self._database.read(orphans.dead_owners)
         if dead:
             self._database.transact(lambda tx: orphans.bury(tx, dead))
         return bool(dead)
@@ -272,6 +300,9 @@ class SqlLedger:
     def verify(self) -> Verification:
         """Replay the facts and compare: transfers to balances, lines and rollups to events, to the pico-dollar."""
         return self._database.read(verify)
+
+    def relinquish(self) -> None:
+        """See `core.ports.Ledger.relinquish`."""
 
     def dispose(self, *, forked: bool = False) -> None:
         """See `core.ports.Ledger.dispose`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import datetime
-from itertools import count
 from typing import Final
 
 from tokenguard.errors import LedgerUnavailable
@@ -29,7 +28,7 @@ class Upkeep:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._settlements = count(1)
+        self._settlements = 0
         self._months_seen: set[tuple[int, int]] = set()
 
     def look_at_month(self, at: datetime) -> None:
@@ -41,9 +40,11 @@ class Upkeep:
         with suppress(LedgerUnavailable):
             make_months(self._database, at=at, ahead=1, wait=False)
 
-    def after_settlement(self) -> None:
+    def after_settlement(self, count: int = 1) -> None:
         """Compact some deltas after every thousandth settlement, in a transaction of its own."""
-        if next(self._settlements) % SETTLEMENTS == 0:
+        self._settlements += count
+        if self._settlements >= SETTLEMENTS:
+            self._settlements = 0  # Two threads may lose a count to each other: then it is the next one's turn.
             self._compact(_SMALL)
 
     def before_report(self) -> None:

@@ -1,0 +1,392 @@
+"""The purses of one process: calls are granted out of them, and a thread settles them up with the ledger.
+
+Lock order: a purse's `exchanging`, then the lock of all. Only the first is held while the ledger is asked.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from tokenguard.core.allowance import Exchange, Exchanged, lends
+from tokenguard.core.books import Booking, Hold
+from tokenguard.core.clock import Clock, SystemClock
+from tokenguard.core.ids import Ids
+from tokenguard.core.leases import BEAT_S, LEASE_S
+from tokenguard.core.verdict import Ask, Grant
+from tokenguard.errors import LedgerError, LedgerUnavailable
+from tokenguard.ledger.purse import Purse
+from tokenguard.ledger.purse_spool import (
+    lease_for,
+    rewrite,
+    write_kept,
+    write_lease,
+    write_paid,
+    write_promise,
+)
+from tokenguard.ledger.spool import Spool
+
+__all__ = ["Conditions", "Lender", "Listener", "Purses"]
+
+_TICK_S: Final = 0.5
+_REST_S: Final = 1.0
+_IDLE_S: Final = 1.0
+"""Seconds without a call after which a lease goes back."""
+_KEPT_IDLE_S: Final = 300.0
+"""The same where leases are kept for a time in which the ledger is away."""
+_FORGET_S: Final = 60.0
+_MANY: Final = 512
+"""Paid calls that the ledger is told of at once, without waiting for the tick."""
+_SPOOL_MOST: Final = 4 * 1024 * 1024
+"""Bytes of a spool before it begins anew with what is still to be told."""
+
+
+class Lender(Protocol):
+    """A ledger that leases."""
+
+    def exchange(self, request: Exchange) -> Exchanged:
+        """Settle up and take the next lease, in one transaction; the same request again changes nothing.
+
+        Raises:
+            LedgerUnavailable: nothing was written, unless `.in_doubt` says that nobody knows.
+        """
+        ...
+
+
+class Listener(Protocol):
+    """Hears of exchanges, and of what goes wrong where nobody waits for them."""
+
+    def exchanged(self, request: Exchange, done: Exchanged) -> None:
+        """An exchange is in the books."""
+        ...
+
+    def failed(self, error: LedgerError) -> None:
+        """Something that nobody waits for was not possible."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """Under which a process leases."""
+
+    folder: Path
+    """Of this ledger's spools of allowances on this machine."""
+    clock: Clock
+    """Tells when a lease is taken."""
+    ids: Ids
+    """Names leases."""
+    owner: Callable[[], str]
+    """What the ledger calls this process; asked again after a fork."""
+    listener: Listener
+    """Hears what happens in the background."""
+    bridges: bool = False
+    """Whether to spend what was leased while the ledger is away, for as long as a lease lasts."""
+
+
+class Purses:
+    """All allowances of one process on one ledger. Thread-safe; made anew in a forked child.
+
+    Args:
+        lender: Where the money is.
+        under: The conditions.
+    """
+
+    def __init__(self, lender: Lender, under: Conditions) -> None:
+        self._lender, self._folder, self._clock, self._ids = lender, under.folder, under.clock, under.ids
+        self._owner, self._bridges, self._listener = under.owner(), under.bridges, under.listener
+        self._real = SystemClock()
+        self._lock = threading.Lock()
+        self._purses: dict[tuple[tuple[str, ...], tuple[str, ...]], Purse] = {}
+        self._retired: list[Purse] = []
+        self._promised: dict[str, Purse] = {}
+        self._spool: Spool | None = None
+        self._numbers = 0
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    # ---- granting ---------------------------------------------------------------------------------------------------
+
+    def knows(self, hold: Hold) -> bool:
+        """Whether calls on this path may be leased for."""
+        return (hold.run_ids, hold.scope_keys) in self._purses
+
+    def learn(self, hold: Hold, grant: Grant) -> None:
+        """Whether calls like this one may be leased for, as the balances that granted it say."""
+        if not hold.enforce or not lends([one.account for one in grant.states]):
+            return
+        key = (hold.run_ids, hold.scope_keys)
+        with self._lock:
+            if key in self._purses:
+                return
+            purse = self._purses[key] = self._new(hold)
+            purse.one = grant.amounts
+        if self._bridges:  # The ledger may be away at the next call.
+            with purse.exchanging:
+                self._quietly(lambda: self._exchange(purse, times=purse.times))
+
+    def grant_at_once(self, hold: Hold, ask: Ask) -> Grant | None:
+        """Grant a call out of what is leased, written down before it is sent; None: it must be asked elsewhere."""
+        purse = self._purses.get((hold.run_ids, hold.scope_keys))
+        return None if purse is None else self._promise(purse, hold, ask)
+
+    def grant(self, hold: Hold, ask: Ask) -> Grant | None:
+        """Grant a call, out of the next lease where this one has no room; None: there is too little room for a lease.
+
+        Raises:
+            LedgerError: the ledger cannot lease, and nothing leased before may pay for this call.
+        """
+        with self._lock:
+            purse = self._purses.get((hold.run_ids, hold.scope_keys))
+            if purse is None or not _may_be_leased(hold, ask):
+                return None
+            if not purse.is_for(hold):
+                # A window rolled: the old purse has its calls in flight to see to, and no more.
+                purse.retire()
+                self._retired.append(purse)
+                purse = self._purses[hold.run_ids, hold.scope_keys] = self._new(hold)
+        with purse.exchanging:
+            return self._promise(purse, hold, ask) or self._leased(purse, hold, ask)
+
+    def _leased(self, purse: Purse, hold: Hold, ask: Ask) -> Grant | None:
+        now_s = self._real.monotonic()
+        if now_s < purse.rests_until_s or purse.retired:
+            return None
+        short = not purse.shut and now_s - purse.heard_s < _TICK_S
+        try:
+            self._exchange(purse, times=purse.next_times(short=short), wanted=ask)
+        except LedgerUnavailable:
+            grant = None
+            if self._bridges and now_s - purse.heard_s < LEASE_S:
+                grant = self._promise(purse, hold, ask, stale=True)
+            if grant is None:
+                raise
+            return grant
+        grant = self._promise(purse, hold, ask)
+        if grant is None:
+            purse.rests_until_s = now_s + _REST_S
+        return grant
+
+    def _promise(self, purse: Purse, hold: Hold, ask: Ask, *, stale: bool = False) -> Grant | None:
+        if not _may_be_leased(hold, ask):
+            return None
+        with self._lock:
+            grant = purse.promise(hold, ask, self._real.monotonic(), stale=stale)
+            if grant is None:
+                return None
+            self._promised[hold.id] = purse
+            promise, spool = purse.open[hold.id], self._spool
+        assert spool is not None, "there is a lease, and it was written down"
+        try:
+            write_promise(spool, purse.number, promise)
+        except LedgerUnavailable as full:
+            with self._lock:
+                del self._promised[hold.id]
+                purse.take_back(hold.id)
+            self._listener.failed(full)
+            return None
+        return grant
+
+    def _new(self, hold: Hold) -> Purse:
+        self._numbers += 1
+        return Purse(self._numbers, hold, self._real.monotonic())
+
+    # ---- outcomes ---------------------------------------------------------------------------------------------------
+
+    def settle(self, hold_id: str, booking: Booking) -> bool:
+        """A call came to something; False: no allowance paid for it."""
+        with self._lock:
+            purse = self._promised.pop(hold_id, None)
+            if purse is None:
+                return False
+            purse.settle(hold_id, booking)
+            many, spool = len(purse.paid) == _MANY, self._spool
+        self._write_down(spool, lambda there: write_paid(there, purse.number, hold_id, booking))
+        if many:
+            self._wake.set()
+        return True
+
+    def keep(self, hold_id: str, booking: Booking) -> bool:
+        """Nobody knows what a call came to; False: no allowance paid for it."""
+        with self._lock:
+            purse = self._promised.pop(hold_id, None)
+            if purse is None:
+                return False
+            purse.keep(hold_id, booking)
+            spool = self._spool
+        self._write_down(spool, lambda there: write_kept(there, purse.number, hold_id, booking))
+        return True
+
+    def leases_of(self, hold_ids: tuple[str, ...]) -> tuple[str, ...]:
+        """The same ids, with the leases that pay for some of the calls in place of these."""
+        with self._lock:
+            purses = [self._promised.get(one) for one in hold_ids]
+            leases = dict.fromkeys(lease_id for one in purses if one is not None for lease_id in one.lease_ids)
+        return (*(one for one, purse in zip(hold_ids, purses, strict=True) if purse is None), *leases)
+
+    def _write_down(self, spool: Spool | None, write: Callable[[Spool], None]) -> None:
+        """Add to the spool what memory knows already."""
+        assert spool is not None, "what was promised was written down"
+        try:
+            write(spool)
+        except LedgerUnavailable as full:
+            # The ledger hears of it in half a second; if this process dies before, the worst case is assumed.
+            self._listener.failed(full)
+
+    # ---- settling up ------------------------------------------------------------------------------------------------
+
+    def shut(self, which: Callable[[Purse], bool]) -> None:
+        """Grant nothing more out of some purses from now on."""
+        with self._lock:
+            for one in filter(which, self._all()):
+                one.retire()
+
+    def give_back(self, which: Callable[[Purse], bool]) -> None:
+        """Settle some purses up and take no further lease for them; what is in flight there stays held.
+
+        Where the ledger is away, the thread goes on trying.
+        """
+        with self._lock:
+            chosen = [one for one in self._all() if which(one)]
+            for key in [key for key, one in self._purses.items() if one in chosen]:
+                self._retired.append(self._purses.pop(key))
+            for one in chosen:
+                one.retire()
+        for one in chosen:
+            with one.exchanging:
+                self._quietly(lambda one=one: self._exchange(one, times=0))  # type: ignore[misc]
+
+    def tell(self) -> bool:
+        """Settle up what was paid, so that who reads the books finds it; False: there was nothing to tell.
+
+        Raises:
+            LedgerError: the ledger cannot take it now.
+        """
+        told = False
+        for one in [one for one in self._snapshot() if one.has_news]:
+            with one.exchanging:
+                if one.has_news:
+                    self._exchange(one, times=0 if one.shut else one.next_times(short=False))
+                    told = True
+        return told
+
+    def close(self) -> bool:
+        """Give everything back; calls in flight become holds of their own. False: some of it only the spool knows.
+
+        Usable again afterwards.
+        """
+        with self._lock:
+            for one in self._all():
+                for promise_id in tuple(one.open):
+                    del self._promised[promise_id]
+                    one.keep(promise_id, None)
+        self.give_back(lambda _: True)
+        with self._lock:
+            over = all(one.is_over for one in self._retired)
+            spool, self._spool, self._retired = self._spool, None, []
+        if spool is not None:
+            spool.close(remove=over)
+        return over
+
+    def _exchange(self, purse: Purse, *, times: int, wanted: Ask | None = None) -> None:
+        """Settle one purse up; its `exchanging` is held."""
+        if purse.unanswered is not None:
+            self._ask(purse, purse.unanswered)
+        now = self._clock.now()
+        with self._lock:
+            if purse.ends_at is not None and now >= purse.ends_at:
+                purse.retire()
+            if purse.retired:
+                times = 0
+            if not times and purse.is_over:
+                return
+            spool = self._spool = self._spool or Spool.open(self._folder)
+            lease = lease_for(purse.hold, self._ids.new(), now, self._owner)
+            write_lease(spool, purse.number, lease.id)
+            request = purse.close_for_exchange(lease, wanted=wanted, times=times)
+            self._start()
+        self._ask(purse, request)
+
+    def _ask(self, purse: Purse, request: Exchange) -> None:
+        try:
+            done = self._lender.exchange(request)
+        except LedgerError as away:
+            if not getattr(away, "in_doubt", False):
+                with self._lock:
+                    purse.unheard(request)
+            raise
+        with self._lock:
+            purse.exchanged(done, request, self._real.monotonic())
+            self._tidy()
+        self._listener.exchanged(request, done)
+
+    def _tidy(self) -> None:
+        """Let go of purses that are over, and of records that the ledger has."""
+        self._retired = [one for one in self._retired if not one.is_over]
+        spool, purses = self._spool, self._all()
+        if spool is None:
+            return
+        if not any(one.has_news or one.open for one in purses):
+            spool.clear()
+            for one in purses:
+                rewrite(spool, one)
+        elif spool.size > _SPOOL_MOST:
+            self._spool = Spool.open(self._folder)
+            for one in purses:
+                rewrite(self._spool, one)
+            spool.close(remove=True)
+
+    # ---- the thread -------------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._tend_all, name="tokenguard-allowances", daemon=True)
+            self._thread.start()
+
+    def _tend_all(self) -> None:
+        """Twice a second, while anything is leased: stops and lowered caps are heard of within a second."""
+        while True:
+            self._wake.wait(_TICK_S)
+            self._wake.clear()
+            with self._lock:
+                purses = self._all()
+                if all(one.is_over for one in purses):
+                    self._thread = None
+                    return
+            for one in purses:
+                with one.exchanging:
+                    self._quietly(lambda one=one: self._tend(one))  # type: ignore[misc]
+
+    def _tend(self, purse: Purse) -> None:
+        now_s = self._real.monotonic()
+        idle_s, heard_s = now_s - purse.used_s, now_s - purse.heard_s
+        if purse.used and not purse.retired:
+            self._exchange(purse, times=purse.next_times(short=False))
+        elif not purse.shut and idle_s < (_KEPT_IDLE_S if self._bridges else _IDLE_S):
+            if purse.has_news or heard_s >= BEAT_S:
+                self._exchange(purse, times=purse.next_times(short=False))
+        elif not purse.shut or purse.has_news or heard_s >= BEAT_S or not purse.open:
+            self._exchange(purse, times=0)
+        if purse.is_over and idle_s > _FORGET_S:
+            with self._lock:
+                self._purses = {key: one for key, one in self._purses.items() if one is not purse}
+
+    def _quietly(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except LedgerError as away:
+            self._listener.failed(away)
+
+    def _all(self) -> list[Purse]:
+        return [*self._purses.values(), *self._retired]
+
+    def _snapshot(self) -> list[Purse]:
+        with self._lock:
+            return self._all()
+
+
+def _may_be_leased(hold: Hold, ask: Ask) -> bool:
+    """Observed calls, last words and calls without a price are judged by the ledger itself."""
+    return hold.enforce and ask.priced and ask.final_scope is None
