@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokenguard.calls.baggage import hosts_of
 from tokenguard.calls.hub import Hub, record
+from tokenguard.calls.lifecycle import give_back_at_sigterm
 from tokenguard.calls.parts import Parts
 from tokenguard.calls.settlement import warnings
 from tokenguard.core import events
@@ -110,6 +111,10 @@ class _Background:
         at = self._clock.now()
         self._hub.emit(events.Replayed(at=at, run_id=None, sentence=sentence, booked=done.booked, refused=count))
 
+    def leasing(self) -> bool:
+        """Leases go back when the process is told to end."""
+        return give_back_at_sigterm()
+
     def exchanged(self, request: Exchange, done: Exchanged) -> None:
         """What allowances paid is in the books."""
         settled = together([one.booking.amounts for one in request.paid])
@@ -152,7 +157,7 @@ def open_ledger(
         from tokenguard.ledger.memory import MemoryLedger  # noqa: PLC0415
 
         return MemoryLedger(clock, ids)
-    from tokenguard.config.location import default_database, spool_folder  # noqa: PLC0415
+    from tokenguard.config.location import allowance_folder, default_database, spool_folder  # noqa: PLC0415
     from tokenguard.config.owners import owner_id  # noqa: PLC0415
     from tokenguard.ledger.allowances import Allowances  # noqa: PLC0415
     from tokenguard.ledger.journal import Journaled  # noqa: PLC0415
@@ -168,7 +173,12 @@ def open_ledger(
     lends = Allowances(
         Journaled(ledger, folder, background.replayed),
         Conditions(
-            folder / "allowances", clock, ids, owner_id, background, bridges=settings.on_ledger_down == "allowance"
+            allowance_folder(folder),
+            clock,
+            ids,
+            owner_id,
+            background,
+            bridges=settings.on_ledger_down == "allowance",
         ),
     )
     ledger.before_burying = lends.take_over

@@ -48,19 +48,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 E = TypeVar("E", bound=events.Event)
 Mode = Literal["enforce", "observe"]
 Busy = Literal["wait", "raise"]
-OnLedgerDown = Literal["refuse", "allowance"]
-
-_SETTINGS = (
-    "database",
-    "scope",
-    "mode",
-    "strict",
-    "busy",
-    "durability",
-    "loops",
-    "baggage_hosts",
-    "trust_baggage",
-)
 
 
 class Guard:
@@ -80,8 +67,8 @@ class Guard:
         mode: `"observe"` refuses nothing, books truthfully and records what enforcing would have done.
         strict: A call outside any run raises `NoActiveRun` instead of being booked to `unattributed`.
         busy: What a call does while calls in flight hold the room: `"wait"` (at most 60 s) or `"raise"`.
-        on_ledger_down: What a call does while the ledger cannot answer: `"refuse"`, or `"allowance"`: it spends what
-            was leased before (`Budget(allowance=)`), for two minutes at most.
+        on_ledger_down: `"allowance"`: while the ledger is away, spend what was leased before (`Budget(allowance=)`), for
+            two minutes at most. `"refuse"` sends nothing.
         durability: `"full"` makes SQLite survive power loss, at the price of an fsync per transaction.
         spool: Folder on this machine for what answers cost while the ledger is away (docs/operations.md). None: the
             user's state folder.
@@ -109,7 +96,7 @@ class Guard:
         mode: Mode | None = None,
         strict: bool | None = None,
         busy: Busy | None = None,
-        on_ledger_down: OnLedgerDown | None = None,
+        on_ledger_down: Literal["refuse", "allowance"] | None = None,
         durability: Literal["normal", "full"] | None = None,
         spool: str | os.PathLike[str] | None = None,
         unattributed: Budget | None = None,

@@ -13,13 +13,15 @@ from typing import Annotated, Any, Final
 import typer
 
 from tokenguard.cli.progress import progress
-from tokenguard.config.location import default_database, spool_folder
+from tokenguard.config.location import allowance_folder, default_database, spool_folder
+from tokenguard.config.owners import owner_id
 from tokenguard.config.settings import Settings, load_settings
 from tokenguard.core.clock import SystemClock
 from tokenguard.core.ids import RandomIds
 from tokenguard.errors import LedgerError, SetupError, TokenguardError
 from tokenguard.ledger.address import Address
 from tokenguard.ledger.engine import Database
+from tokenguard.ledger.heirs import inherit
 from tokenguard.ledger.journal import Journaled
 from tokenguard.ledger.prepare import check_version, current_version
 from tokenguard.ledger.prepare import upgrade as upgrade_schema
@@ -95,7 +97,7 @@ def verify(database: DatabaseOption = None, as_json: JsonOption = False) -> None
 
 @app.command()
 def recover(database: DatabaseOption = None, as_json: JsonOption = False) -> None:
-    """Book what processes that died on this machine had journaled while the ledger was away.
+    """Book what processes that died on this machine left: what they journaled, and what they paid out of allowances.
 
     Every guard does the same when it opens the ledger. Exit code 1 where the books contradict a booking.
     """
@@ -104,16 +106,24 @@ def recover(database: DatabaseOption = None, as_json: JsonOption = False) -> Non
         folder = spool_folder(_settings().spool, opened.name)
         ledger = Journaled(SqlLedger(opened, SystemClock(), RandomIds()), folder, watch=False)
         done = ledger.take_over()
+        left = inherit(ledger, allowance_folder(folder), SystemClock().now(), owner_id())
         if as_json:
-            refused = [one.sentence for one in done.refused]
-            _print_json({"database": opened.name, "folder": str(folder), "booked": done.booked, "refused": refused})
+            refused = [one.sentence for one in (*done.refused, *left.refused)]
+            counts = {"processes": left.processes, "paid": left.paid, "assumed": left.assumed}
+            report = {"database": opened.name, "folder": str(folder), "booked": done.booked, "refused": refused}
+            _print_json({**report, "allowances": counts})
         else:
             typer.echo(f"ledger {opened.name}: {done.booked:,} journaled bookings are in the books now ({folder}).")
-            for one in done.refused:
+            if left.processes:
+                typer.echo(
+                    f"allowances of {left.processes:,} dead processes: {left.paid:,} calls booked as they were paid, "
+                    f"{left.assumed:,} that were in flight assumed at the ceiling, the rest given back."
+                )
+            for one in (*done.refused, *left.refused):
                 typer.echo(f"refused, and kept in {folder}: {one.sentence}")
-        if done.away is not None:
-            raise done.away
-        if done.refused:
+        if (away := done.away or left.away) is not None:
+            raise away
+        if done.refused or left.refused:
             raise typer.Exit(_FINDING)
 
 

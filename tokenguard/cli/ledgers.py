@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tokenguard.ledger.sql import SqlLedger
 
-__all__ = ["database_in_force", "find_run", "opened"]
+__all__ = ["database_in_force", "find_run", "inherited", "opened"]
 
 _FULL_ID = 36
 _ROOTS_SEARCHED = 1_000
@@ -71,6 +71,24 @@ def opened(database: str | None, *, create: bool = False) -> Generator[SqlLedger
         yield ledger
     finally:
         ledger.dispose()
+
+
+def inherited(ledger: SqlLedger) -> None:
+    """Book what dead processes of this machine left of their allowances, before what they leased is charged whole.
+
+    Raises:
+        LedgerError: the ledger cannot take it.
+    """
+    from tokenguard.config.location import allowance_folder, spool_folder  # noqa: PLC0415  # as above
+    from tokenguard.config.owners import owner_id  # noqa: PLC0415  # as above
+    from tokenguard.config.settings import load_settings  # noqa: PLC0415  # as above
+    from tokenguard.ledger.heirs import inherit  # noqa: PLC0415  # as above
+
+    settings = load_settings({}, environ=os.environ, directory=Path.cwd())
+    folder = allowance_folder(spool_folder(settings.spool, ledger.name))
+    away = inherit(ledger, folder, SystemClock().now(), owner_id()).away
+    if away is not None:
+        raise away
 
 
 def find_run(ledger: SqlLedger, text: str) -> str:

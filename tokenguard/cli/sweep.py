@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tokenguard.cli.ledgers import opened
+from tokenguard.cli.ledgers import inherited, opened
 from tokenguard.cli.options import Database, Json
 from tokenguard.cli.terminal import document, say
 
@@ -13,9 +13,11 @@ def sweep(as_json: Json = False, database: Database = None) -> None:
     """Charge what dead processes had reserved at its ceiling, marked assumed. Guards do the same when they reserve.
 
     A process of this machine is known to be dead at once, one of another machine or container when its lease ends, two
-    minutes after its last sign of life.
+    minutes after its last sign of life. What dead processes of this machine paid out of allowances is booked as they
+    wrote it down, and the rest of their leases given back.
     """
     with opened(database) as ledger:
+        inherited(ledger)
         swept = ledger.sweep()
         place = ledger.name
     if as_json:

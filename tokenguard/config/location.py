@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tokenguard.config.settings import find_project_file
 
-__all__ = ["default_database", "spool_folder"]
+__all__ = ["allowance_folder", "default_database", "spool_folder"]
 
 
 def default_database(directory: Path) -> Path:
@@ -32,6 +32,11 @@ def spool_folder(chosen: str | None, ledger: str) -> Path:
     above = Path(chosen) if chosen else _state_folder() / "spool"
     # A digest: the name is a path or a URL.
     return above.absolute() / blake2b(ledger.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def allowance_folder(spools: Path) -> Path:
+    """Where processes of this machine write down what they pay out of allowances, beside a ledger's other spools."""
+    return spools / "allowances"
 
 
 def _state_folder() -> Path:

@@ -15,11 +15,11 @@ from tokenguard.core.books import Booking, Closure, Hold, NodeSpend, Settled, So
 from tokenguard.core.budget import Unit
 from tokenguard.core.ports import Ledger
 from tokenguard.core.verdict import AccountState, Ask, Grant, Short
-from tokenguard.errors import LedgerConflict, LedgerError
+from tokenguard.errors import LedgerConflict
 from tokenguard.ledger.forwarding import Forwarding
-from tokenguard.ledger.purse_spool import recovered
+from tokenguard.ledger.heirs import Inherited, inherit
 from tokenguard.ledger.purses import Conditions, Lender, Purses
-from tokenguard.ledger.spool import SUFFIX, orphans
+from tokenguard.ledger.spool import SUFFIX
 
 __all__ = ["Allowances", "LendingLedger"]
 
@@ -153,20 +153,14 @@ class Allowances(Forwarding):
         self.take_over()
         return self.inner.sweep(now)
 
-    def take_over(self) -> int:
-        """Book what dead processes of this machine paid, and give their leases back; how many processes."""
-        under, left = self._under, orphans(self._under.folder)
-        for spool in left:
-            done = False
-            try:
-                for request in recovered(spool.records(), under.clock.now(), under.owner()):
-                    under.listener.exchanged(request, self._lender.exchange(request))
-                done = True
-            except LedgerError as away:
-                under.listener.failed(away)  # The next process finds it, or this one's next sweep.
-            finally:
-                spool.close(remove=done)
-        return len(left)
+    def take_over(self) -> Inherited:
+        """Book what dead processes of this machine left, and give their leases back."""
+        under = self._under
+        told = under.listener.exchanged
+        done = inherit(self._lender, under.folder, under.clock.now(), under.owner(), told)
+        if done.away is not None:
+            under.listener.failed(done.away)
+        return done
 
     def relinquish(self) -> None:
         """See `core.ports.Ledger.relinquish`. Calls in flight become holds of their own."""

@@ -59,6 +59,10 @@ class Lender(Protocol):
 class Listener(Protocol):
     """Hears of exchanges, and of what goes wrong where nobody waits for them."""
 
+    def leasing(self) -> bool:
+        """Calls are paid in this process, this thread says; False: other threads should say so too."""
+        ...
+
     def exchanged(self, request: Exchange, done: Exchanged) -> None:
         """An exchange is in the books."""
         ...
@@ -106,6 +110,7 @@ class Purses:
         self._numbers = 0
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
+        self._said = False
 
     # ---- granting ---------------------------------------------------------------------------------------------------
 
@@ -130,7 +135,11 @@ class Purses:
     def grant_at_once(self, hold: Hold, ask: Ask) -> Grant | None:
         """Grant a call out of what is leased, written down before it is sent; None: it must be asked elsewhere."""
         purse = self._purses.get((hold.run_ids, hold.scope_keys))
-        return None if purse is None else self._promise(purse, hold, ask)
+        if purse is None:
+            return None
+        if not self._said:
+            self._said = self._listener.leasing()
+        return self._promise(purse, hold, ask)
 
     def grant(self, hold: Hold, ask: Ask) -> Grant | None:
         """Grant a call, out of the next lease where this one has no room; None: there is too little room for a lease.
