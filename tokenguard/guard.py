@@ -67,8 +67,8 @@ class Guard:
         mode: `"observe"` refuses nothing, books truthfully and records what enforcing would have done.
         strict: A call outside any run raises `NoActiveRun` instead of being booked to `unattributed`.
         busy: What a call does while calls in flight hold the room: `"wait"` (at most 60 s) or `"raise"`.
-        on_ledger_down: `"allowance"`: while the ledger is away, spend what was leased before (`Budget(allowance=)`), for
-            two minutes at most. `"refuse"` sends nothing.
+        on_ledger_down: What a call does while the ledger is away: `"refuse"`, or `"allowance"`: spend what was leased
+            before (`Budget(allowance=)`), for two minutes at most.
         durability: `"full"` makes SQLite survive power loss, at the price of an fsync per transaction.
         spool: Folder on this machine for what answers cost while the ledger is away (docs/operations.md). None: the
             user's state folder.

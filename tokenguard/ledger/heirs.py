@@ -54,7 +54,8 @@ def inherit(
     """
     found = Inherited()
     for spool in orphans(folder):
-        done, refused = False, ()
+        done = False
+        refused: tuple[LedgerConflict, ...] = ()
         try:
             requests = recovered(spool.records(), at, owner)
             answers = [lender.exchange(one) for one in requests]

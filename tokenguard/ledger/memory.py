@@ -43,6 +43,7 @@ from tokenguard.ledger.memory_limits import MemoryLimits
 from tokenguard.ledger.outcomes import assumed, never_held, numbers_of, other_numbers, resolved_already, strongest_first
 from tokenguard.ledger.totals import Totals
 from tokenguard.ledger.trees import Node, Nodes, whole_tree
+from tokenguard.ledger.unleased import Unleased
 
 __all__ = ["MemoryLedger"]
 
@@ -50,7 +51,7 @@ _KEEP_RESOLVED: Final = 10_000
 _KEEP_EVENTS: Final = 10_000
 
 
-class MemoryLedger:
+class MemoryLedger(Unleased):
     """Books in this process's memory; gone when it ends.
 
     Args:
@@ -142,12 +143,6 @@ class MemoryLedger:
             if self._next_expiry is None or held.lease_until < self._next_expiry:
                 self._next_expiry = held.lease_until
             return verdict
-
-    def reserve_at_once(self, hold: Hold, ask: Ask) -> None:
-        """See `core.ports.Ledger.reserve_at_once`: nothing is leased here."""
-
-    def settle_at_once(self, hold_id: str, booking: Booking) -> None:
-        """See `core.ports.Ledger.settle_at_once`."""
 
     def settle(self, hold_id: str, booking: Booking) -> Settled:
         """See `core.ports.Ledger.settle`."""
@@ -394,9 +389,6 @@ class MemoryLedger:
         """See `core.ports.Ledger.spend`; `since` and `until` count by whole UTC minutes here."""
         with self._lock:
             return self._totals.spend(by, since, until)
-
-    def relinquish(self) -> None:
-        """See `core.ports.Ledger.relinquish`."""
 
     def dispose(self, *, forked: bool = False) -> None:
         """Keep the books, which have no connection; after a fork renew the lock, which a parent's thread may hold."""

@@ -24,6 +24,7 @@ from tokenguard.ledger.prepare import prepare
 from tokenguard.ledger.replay import Verification, verify
 from tokenguard.ledger.reserving import LeaseOver
 from tokenguard.ledger.steady import steady_clock
+from tokenguard.ledger.unleased import Unleased
 from tokenguard.ledger.upkeep import Upkeep
 
 __all__ = ["SqlLedger"]
@@ -35,7 +36,7 @@ def _nothing() -> None:
     """Nobody knows."""
 
 
-class SqlLedger:
+class SqlLedger(Unleased):
     """Books in a database, shared by every process that opens it. Thread-safe; open it with `SqlLedger.open`."""
 
     inline = False
@@ -118,12 +119,6 @@ class SqlLedger:
         if isinstance(verdict, Short) and verdict.reason is Reason.BUSY and self._reclaimed():
             verdict = transact(lambda tx: reserving.reserve(tx, hold, ask, windows, swept=True), checks_schema=True)
         return verdict
-
-    def reserve_at_once(self, hold: Hold, ask: Ask) -> None:
-        """See `core.ports.Ledger.reserve_at_once`: nothing is leased here."""
-
-    def settle_at_once(self, hold_id: str, booking: Booking) -> None:
-        """See `core.ports.Ledger.settle_at_once`."""
 
     def settle(self, hold_id: str, booking: Booking) -> Settled:
         """See `core.ports.Ledger.settle`."""
@@ -300,9 +295,6 @@ class SqlLedger:
     def verify(self) -> Verification:
         """Replay the facts and compare: transfers to balances, lines and rollups to events, to the pico-dollar."""
         return self._database.read(verify)
-
-    def relinquish(self) -> None:
-        """See `core.ports.Ledger.relinquish`."""
 
     def dispose(self, *, forked: bool = False) -> None:
         """See `core.ports.Ledger.dispose`."""
