@@ -160,8 +160,8 @@ def open_ledger(
     from tokenguard.config.location import allowance_folder, default_database, spool_folder  # noqa: PLC0415
     from tokenguard.config.owners import owner_id  # noqa: PLC0415
     from tokenguard.ledger.allowances import Allowances  # noqa: PLC0415
+    from tokenguard.ledger.conditions import Conditions  # noqa: PLC0415
     from tokenguard.ledger.journal import Journaled  # noqa: PLC0415
-    from tokenguard.ledger.purses import Conditions  # noqa: PLC0415
     from tokenguard.ledger.sql import SqlLedger  # noqa: PLC0415
 
     database = settings.database

@@ -16,9 +16,10 @@ from tokenguard.core.budget import Unit
 from tokenguard.core.ports import Ledger
 from tokenguard.core.verdict import AccountState, Ask, Grant, Short
 from tokenguard.errors import LedgerConflict
+from tokenguard.ledger.conditions import Conditions, Lender
 from tokenguard.ledger.forwarding import Forwarding
 from tokenguard.ledger.heirs import Inherited, inherit
-from tokenguard.ledger.purses import Conditions, Lender, Purses
+from tokenguard.ledger.purses import Purses
 from tokenguard.ledger.spool import SUFFIX
 
 __all__ = ["Allowances", "LendingLedger"]

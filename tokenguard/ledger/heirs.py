@@ -14,8 +14,8 @@ from pathlib import Path
 from tokenguard.core.allowance import Exchange, Exchanged
 from tokenguard.core.usage import Quality
 from tokenguard.errors import LedgerConflict, LedgerError
+from tokenguard.ledger.conditions import Lender
 from tokenguard.ledger.purse_spool import recovered
-from tokenguard.ledger.purses import Lender
 from tokenguard.ledger.spool import orphans
 
 __all__ = ["Inherited", "inherit"]

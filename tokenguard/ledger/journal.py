@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tokenguard.core.allowance import Exchange, Exchanged
     from tokenguard.core.ports import Ledger
     from tokenguard.core.verdict import Ask, Grant, Short
-    from tokenguard.ledger.purses import Lender
+    from tokenguard.ledger.conditions import Lender
 
 __all__ = ["Journaled", "Replayed", "replay"]
 
@@ -110,7 +110,7 @@ class Journaled(Forwarding):
             return Settled((), journaled=True)
 
     def exchange(self, request: Exchange) -> Exchanged:
-        """See `ledger.purses.Lender.exchange`; what waits is booked first, as for any other grant."""
+        """See `ledger.conditions.Lender.exchange`; what waits is booked first, as for any other grant."""
         if self._waiting and (away := self.catch_up().away) is not None:
             raise away
         # Only what leases from a journaled ledger asks, and it was given one that lends.

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from tokenguard.core.account import Amounts
 from tokenguard.core.allowance import Exchange, Exchanged, Kept, Paid, lends, scaled, times_lent, together
-from tokenguard.core.books import Booking, Closure, Status
+from tokenguard.core.books import Booking, Closure, Hold, Status
 from tokenguard.core.posting import Posting, holding, moved, resolved
 from tokenguard.core.usage import Quality
 from tokenguard.core.verdict import AccountState, Ask, Grant
@@ -58,7 +58,7 @@ def exchange(tx: Tx, request: Exchange, windows: Windows) -> Exchanged:
     known, _, shut, version, now = rows[0][:5]
     tx.insist_on(version)
     if known:
-        return _exchanged_before(tx, lease.id)
+        return _exchanged_before(tx, lease)
     request, refused = _what_is_new(tx, request) if request.repeated else (request, ())
     ids, released = _taken(tx, request)
     closure = next(iter(standing_on(tx, lease.run_ids)), None) if shut else None
@@ -80,13 +80,19 @@ def open_path(tx: Tx, request: Exchange, windows: Windows) -> None:
     open_balances(tx, path_of(tx, lease.accounts, lease.scope_keys, lease.at, windows))
 
 
-def _exchanged_before(tx: Tx, lease_id: str) -> Exchanged:
+def _exchanged_before(tx: Tx, lease: Hold) -> Exchanged:
     """The same exchange again: what the next lease holds, which is nothing where it has ended meanwhile."""
-    rows = tx.select(sa.select(schema.hold.c.granted).where(schema.hold.c.id == lease_id))
+    row = schema.hold.c
+    rows = tx.select(sa.select(row.granted, row.owner).where(row.id == lease.id))
     if not rows:
-        return Exchanged(lease_id)
+        return Exchanged(lease.id)
+    if rows[0][1] != lease.owner:
+        raise LedgerConflict(
+            f"lease {lease.id} belongs to process {rows[0][1]!r}, not to {lease.owner!r}. Give each lease its own id.",
+            attempt_id=lease.id,
+        )
     granted = granted_of(rows[0][0])
-    return Exchanged(lease_id, granted.amounts, lock(tx, granted.account_ids))
+    return Exchanged(lease.id, granted.amounts, lock(tx, granted.account_ids))
 
 
 def _what_is_new(tx: Tx, request: Exchange) -> tuple[Exchange, tuple[LedgerConflict, ...]]:

@@ -6,6 +6,7 @@ Values and arithmetic only; `allowances.py` does the locking, the spool and the 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -22,6 +23,7 @@ from tokenguard.core.allowance import (
     together,
 )
 from tokenguard.core.books import Booking, Hold
+from tokenguard.core.budget import Unit
 from tokenguard.core.verdict import AccountState, Ask, Grant
 
 __all__ = ["FRESH_S", "PAID_MOST", "Purse"]
@@ -31,6 +33,7 @@ FRESH_S: Final = 1.0
 PAID_MOST: Final = 4096
 """Calls that are paid and not told: more of them are told before the next one is granted."""
 _NOTHING: Final = Amounts()
+_PLENTY: Final = 1 << 62
 
 
 class Purse:
@@ -188,9 +191,11 @@ class Purse:
         self.ends_at = min(ends, default=None)
         # What ended while the ledger was asked was in flight when it was asked, so the lease has it.
         promised = together([one.amounts for one in (*self.open.values(), *(kept.promise for kept in self.kept))])
-        self.room = _less(done.leased, together([promised, *(one.booking.amounts for one in self.paid)]))
+        left = _less(done.leased, together([promised, *(one.booking.amounts for one in self.paid)]))
+        self.room = _bounded_by(done.states, left)
         self.heard_s = now_s
-        self.shut = self.retired or not request.times or done.closure is not None
+        # Without balances nothing bounds a call, so nothing is promised.
+        self.shut = self.retired or not request.times or done.closure is not None or not done.states
 
     def unheard(self, request: Exchange) -> None:
         """The ledger wrote nothing of it for certain: everything is as it was before, and still to be told."""
@@ -210,6 +215,17 @@ class Purse:
         """For how many calls the next lease should be."""
         self.times = next_times(self.times, self.used, short=short)
         return self.times
+
+
+def _bounded_by(states: Sequence[AccountState], left: Amounts) -> Amounts:
+    """What is left in the units that some account counts; of the others there is always enough, if there is a lease."""
+    if not states:
+        return _NOTHING
+    counted = {one.account.unit for one in states}
+    usd, tokens, calls, steps = (
+        left.of(unit) if unit in counted else _PLENTY for unit in (Unit.USD, Unit.TOKENS, Unit.CALLS, Unit.STEPS)
+    )
+    return Amounts(usd, tokens, calls, steps)
 
 
 def _less(first: Amounts, second: Amounts) -> Amounts:

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
-from tokenguard.core.allowance import Exchange, Exchanged, lends
+from tokenguard.core.allowance import Exchange, lends
 from tokenguard.core.books import Booking, Hold
-from tokenguard.core.clock import Clock, SystemClock
-from tokenguard.core.ids import Ids
 from tokenguard.core.leases import BEAT_S, LEASE_S
 from tokenguard.core.verdict import Ask, Grant
 from tokenguard.errors import LedgerError, LedgerUnavailable
+from tokenguard.ledger.conditions import Conditions, Lender
 from tokenguard.ledger.purse import Purse
 from tokenguard.ledger.purse_spool import (
     lease_for,
@@ -29,9 +26,10 @@ from tokenguard.ledger.purse_spool import (
 )
 from tokenguard.ledger.spool import Spool
 
-__all__ = ["Conditions", "Lender", "Listener", "Purses"]
+__all__ = ["Purses"]
 
-_TICK_S: Final = 0.5
+_SOON_S: Final = 0.5
+"""A lease that is spent sooner was too small."""
 _REST_S: Final = 1.0
 _IDLE_S: Final = 1.0
 """Seconds without a call after which a lease goes back."""
@@ -42,52 +40,6 @@ _MANY: Final = 512
 """Paid calls that the ledger is told of at once, without waiting for the tick."""
 _SPOOL_MOST: Final = 4 * 1024 * 1024
 """Bytes of a spool before it begins anew with what is still to be told."""
-
-
-class Lender(Protocol):
-    """A ledger that leases."""
-
-    def exchange(self, request: Exchange) -> Exchanged:
-        """Settle up and take the next lease, in one transaction; the same request again changes nothing.
-
-        Raises:
-            LedgerUnavailable: nothing was written, unless `.in_doubt` says that nobody knows.
-        """
-        ...
-
-
-class Listener(Protocol):
-    """Hears of exchanges, and of what goes wrong where nobody waits for them."""
-
-    def leasing(self) -> bool:
-        """Calls are paid in this process, this thread says; False: other threads should say so too."""
-        ...
-
-    def exchanged(self, request: Exchange, done: Exchanged) -> None:
-        """An exchange is in the books."""
-        ...
-
-    def failed(self, error: LedgerError) -> None:
-        """Something that nobody waits for was not possible."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Conditions:
-    """Under which a process leases."""
-
-    folder: Path
-    """Of this ledger's spools of allowances on this machine."""
-    clock: Clock
-    """Tells when a lease is taken."""
-    ids: Ids
-    """Names leases."""
-    owner: Callable[[], str]
-    """What the ledger calls this process; asked again after a fork."""
-    listener: Listener
-    """Hears what happens in the background."""
-    bridges: bool = False
-    """Whether to spend what was leased while the ledger is away, for as long as a lease lasts."""
 
 
 class Purses:
@@ -101,7 +53,7 @@ class Purses:
     def __init__(self, lender: Lender, under: Conditions) -> None:
         self._lender, self._folder, self._clock, self._ids = lender, under.folder, under.clock, under.ids
         self._owner, self._bridges, self._listener = under.owner(), under.bridges, under.listener
-        self._real = SystemClock()
+        self._tick_s = under.tick_s
         self._lock = threading.Lock()
         self._purses: dict[tuple[tuple[str, ...], tuple[str, ...]], Purse] = {}
         self._retired: list[Purse] = []
@@ -160,12 +112,13 @@ class Purses:
             return self._promise(purse, hold, ask) or self._leased(purse, hold, ask)
 
     def _leased(self, purse: Purse, hold: Hold, ask: Ask) -> Grant | None:
-        now_s = self._real.monotonic()
+        now_s = self._clock.monotonic()
         if now_s < purse.rests_until_s or purse.retired:
             return None
-        short = not purse.shut and now_s - purse.heard_s < _TICK_S
+        # One that took no lease since it gave the last one back begins where it was.
+        times = purse.times if purse.shut else purse.next_times(short=now_s - purse.heard_s < _SOON_S)
         try:
-            self._exchange(purse, times=purse.next_times(short=short), wanted=ask)
+            self._exchange(purse, times=times, wanted=ask)
         except LedgerUnavailable:
             grant = None
             if self._bridges and now_s - purse.heard_s < LEASE_S:
@@ -182,7 +135,7 @@ class Purses:
         if not _may_be_leased(hold, ask):
             return None
         with self._lock:
-            grant = purse.promise(hold, ask, self._real.monotonic(), stale=stale)
+            grant = purse.promise(hold, ask, self._clock.monotonic(), stale=stale)
             if grant is None:
                 return None
             self._promised[hold.id] = purse
@@ -200,7 +153,7 @@ class Purses:
 
     def _new(self, hold: Hold) -> Purse:
         self._numbers += 1
-        return Purse(self._numbers, hold, self._real.monotonic())
+        return Purse(self._numbers, hold, self._clock.monotonic())
 
     # ---- outcomes ---------------------------------------------------------------------------------------------------
 
@@ -288,9 +241,7 @@ class Purses:
         """
         with self._lock:
             for one in self._all():
-                for promise_id in tuple(one.open):
-                    del self._promised[promise_id]
-                    one.keep(promise_id, None)
+                self._let_go_of(one)
         self.give_back(lambda _: True)
         with self._lock:
             over = all(one.is_over for one in self._retired)
@@ -298,6 +249,12 @@ class Purses:
         if spool is not None:
             spool.close(remove=over)
         return over
+
+    def _let_go_of(self, purse: Purse) -> None:
+        """Calls in flight become holds of their own."""
+        for promise_id in tuple(purse.open):
+            del self._promised[promise_id]
+            purse.keep(promise_id, None)
 
     def _exchange(self, purse: Purse, *, times: int, wanted: Ask | None = None) -> None:
         """Settle one purse up; its `exchanging` is held."""
@@ -311,9 +268,17 @@ class Purses:
                 times = 0
             if not times and purse.is_over:
                 return
-            spool = self._spool = self._spool or Spool.open(self._folder)
             lease = lease_for(purse.hold, self._ids.new(), now, self._owner)
-            write_lease(spool, purse.number, lease.id)
+            try:
+                self._spool = self._spool or Spool.open(self._folder)
+                write_lease(self._spool, purse.number, lease.id)
+            except LedgerUnavailable as full:
+                # Nothing is leased that is not written down: the ledger itself sees to every call.
+                self._listener.failed(full)
+                self._let_go_of(purse)
+                if purse.is_over:
+                    return
+                times = 0
             request = purse.close_for_exchange(lease, wanted=wanted, times=times)
             self._start()
         self._ask(purse, request)
@@ -327,7 +292,7 @@ class Purses:
                     purse.unheard(request)
             raise
         with self._lock:
-            purse.exchanged(done, request, self._real.monotonic())
+            purse.exchanged(done, request, self._clock.monotonic())
             self._tidy()
         self._listener.exchanged(request, done)
 
@@ -349,27 +314,36 @@ class Purses:
 
     # ---- the thread -------------------------------------------------------------------------------------------------
 
+    def tend(self) -> bool:
+        """One look after everything, as the thread has it twice a second; False: nothing is left to look after.
+
+        Stops and lowered caps are heard of here, so within a second.
+        """
+        for one in self._snapshot():
+            with one.exchanging:
+                self._quietly(lambda one=one: self._tend(one))  # type: ignore[misc]
+        with self._lock:
+            return not all(one.is_over for one in self._all())
+
     def _start(self) -> None:
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._tend_all, name="tokenguard-allowances", daemon=True)
+        if self._tick_s is not None and (self._thread is None or not self._thread.is_alive()):
+            self._thread = threading.Thread(target=self._run, args=(self._tick_s,), name="tokenguard-allowances")
+            self._thread.daemon = True
             self._thread.start()
 
-    def _tend_all(self) -> None:
-        """Twice a second, while anything is leased: stops and lowered caps are heard of within a second."""
-        while True:
-            self._wake.wait(_TICK_S)
+    def _run(self, tick_s: float) -> None:
+        goes_on = True
+        while goes_on:
+            self._wake.wait(tick_s)
             self._wake.clear()
-            with self._lock:
-                purses = self._all()
-                if all(one.is_over for one in purses):
-                    self._thread = None
-                    return
-            for one in purses:
-                with one.exchanging:
-                    self._quietly(lambda one=one: self._tend(one))  # type: ignore[misc]
+            if not self.tend():
+                with self._lock:  # Or somebody who leases just now would find a thread that is about to end.
+                    goes_on = not all(one.is_over for one in self._all())
+                    if not goes_on:
+                        self._thread = None
 
     def _tend(self, purse: Purse) -> None:
-        now_s = self._real.monotonic()
+        now_s = self._clock.monotonic()
         idle_s, heard_s = now_s - purse.used_s, now_s - purse.heard_s
         if purse.used and not purse.retired:
             self._exchange(purse, times=purse.next_times(short=False))

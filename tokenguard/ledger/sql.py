@@ -140,7 +140,7 @@ class SqlLedger(Unleased):
         return self._database.transact(lambda tx: settling.charge(tx, hold, booking, self._windows))
 
     def exchange(self, request: Exchange) -> Exchanged:
-        """See `ledger.purses.Lender.exchange`."""
+        """See `ledger.conditions.Lender.exchange`."""
         self._upkeep.look_at_month(request.lease.at)
         transact, windows = self._database.transact, self._windows
         try:
