@@ -1,8 +1,8 @@
 """Leases of several processes on one ledger, in any order of calls, deaths, outages, stops and raised caps.
 
-After every act: settled + held never exceeds the cap, in the books as anybody reads them, and no call is granted that is
-not held there. At the end, when the dead have been inherited and leases have ended, the books replay, and hold at least
-what the provider counted.
+After every act: settled + held never exceeds the cap, in the books as anybody reads them, and no call is granted that
+is not held there. At the end, when the dead have been inherited and leases have ended, the books replay, and hold at
+least what the provider counted.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Fleet(RuleBasedStateMachine):
     """Three processes and the provider that they call."""
 
     @initialize(bridges=st.booleans())
-    def begin(self, bridges: bool) -> None:
+    def begin(self, *, bridges: bool) -> None:
         self.folder = Path(tempfile.mkdtemp())
         self.clock = FakeClock(NOON)
         self.ids = CountingIds()
@@ -138,7 +138,7 @@ class Fleet(RuleBasedStateMachine):
         return hold.id
 
     @rule(who=MEMBERS, lost=st.booleans())
-    def end_all(self, who: int, lost: bool) -> None:
+    def end_all(self, who: int, *, lost: bool) -> None:
         for hold_id in list(self.in_flight[who]):
             self.end(who, hold_id, lost=lost)
 
@@ -154,7 +154,7 @@ class Fleet(RuleBasedStateMachine):
 
     @rule(who=MEMBERS)
     def tick(self, who: int) -> None:
-        self.members[who]._purses.tend()  # noqa: SLF001  # what its thread does
+        self.members[who]._purses.tend()  # what its thread does
 
     @rule(seconds=st.sampled_from([0.3, 1.1, 40.0, 130.0]))
     def wait(self, seconds: float) -> None:
@@ -163,7 +163,7 @@ class Fleet(RuleBasedStateMachine):
     @rule(who=MEMBERS)
     def kill(self, who: int) -> None:
         """It dies, and another process takes its place."""
-        spool = self.members[who]._purses._spool  # noqa: SLF001  # the kernel lets go of its lock
+        spool = self.members[who]._purses._spool  # the kernel lets go of its lock
         if spool is not None:
             spool.close()
         self.counted += sum(self.in_flight[who].values()) * CENT
@@ -176,7 +176,7 @@ class Fleet(RuleBasedStateMachine):
         self.members[who].relinquish()
 
     @rule(who=MEMBERS, away=st.booleans())
-    def outage(self, who: int, away: bool) -> None:
+    def outage(self, who: int, *, away: bool) -> None:
         self.shaky[who].away = away
 
     @rule(who=MEMBERS)
@@ -189,7 +189,7 @@ class Fleet(RuleBasedStateMachine):
         self.members[who].top_up(SCOPE.key, Unit.USD, cents * CENT, by="ada", at=self.clock.now())
 
     @rule(stopped=st.booleans())
-    def stop(self, stopped: bool) -> None:
+    def stop(self, *, stopped: bool) -> None:
         now = self.clock.now()
         if stopped:
             self.books.close_run(Closure("r", "run_revoked", "stop.", {}, now, "ada"))
@@ -211,7 +211,7 @@ class Fleet(RuleBasedStateMachine):
             return
         held = self.held()
         for member in self.members:
-            for purse in member._purses._snapshot():  # noqa: SLF001  # what no port tells
+            for purse in member._purses._snapshot():  # what no port tells
                 asked = purse.unanswered
                 if asked is not None and asked.lease.id in held:
                     leases, paid, kept = [asked.lease.id], purse.paid, purse.kept

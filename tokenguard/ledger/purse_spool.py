@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -50,19 +50,42 @@ def write_lease(spool: Spool, purse: int, lease_id: str) -> None:
     spool.append({"do": "lease", "purse": purse, "id": lease_id})
 
 
-def write_promise(spool: Spool, purse: int, promise: Promise) -> None:
+def promise_json(promise: Promise) -> bytes | None:
+    """A promise as JSON; None where no database could write it down: with lone surrogates or NUL in a name."""
+    return _json(_promises(), promise)
+
+
+def storable(booking: Booking) -> tuple[Booking, bytes]:
+    """A booking that every database can write down, and its JSON: what a provider said is not known to be text."""
+    text = _json(_bookings(), booking)
+    if text is None:
+        said = {one.name: getattr(booking, one.name) for one in fields(booking)}
+        clean: dict[str, Any] = {name: escaped(value) for name, value in said.items() if type(value) is str}
+        booking = replace(booking, **clean)
+        text = _bookings().dump_json(booking)
+    return booking, text
+
+
+def escaped(text: str) -> str:
+    """Text without what no database takes, which is spelled out instead."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
+def write_promise(spool: Spool, purse: int, promise: bytes) -> None:
     """A call is about to be sent."""
-    spool.append_json(b'{"do":"promise","purse":%d,"promise":%b}' % (purse, _json(_promises(), promise)))
+    spool.append_json(b'{"do":"promise","purse":%d,"promise":%b}' % (purse, promise))
 
 
-def write_paid(spool: Spool, purse: int, promise_id: str, booking: Booking) -> None:
+def write_paid(spool: Spool, purse: int, promise_id: str, booking: bytes) -> None:
     """What it came to."""
-    spool.append_json(b'{"do":"paid","purse":%d,"id":%b,"booking":%b}' % (purse, *_told(promise_id, booking)))
+    told_of = json.dumps(promise_id).encode("ascii")
+    spool.append_json(b'{"do":"paid","purse":%d,"id":%b,"booking":%b}' % (purse, told_of, booking))
 
 
-def write_kept(spool: Spool, purse: int, promise_id: str, booking: Booking) -> None:
+def write_kept(spool: Spool, purse: int, promise_id: str, booking: bytes) -> None:
     """Nobody knows what it came to."""
-    spool.append_json(b'{"do":"kept","purse":%d,"id":%b,"booking":%b}' % (purse, *_told(promise_id, booking)))
+    told_of = json.dumps(promise_id).encode("ascii")
+    spool.append_json(b'{"do":"kept","purse":%d,"id":%b,"booking":%b}' % (purse, told_of, booking))
 
 
 def rewrite(spool: Spool, purse: Purse) -> None:
@@ -78,12 +101,12 @@ def rewrite(spool: Spool, purse: Purse) -> None:
         write_lease(spool, purse.number, lease_id)
     settled = [*(one.promise for one in paid), *(one.promise for one in kept)]
     for promise in (*purse.open.values(), *settled):
-        write_promise(spool, purse.number, promise)
+        write_promise(spool, purse.number, _promises().dump_json(promise))
     for one in paid:
-        write_paid(spool, purse.number, one.promise.id, one.booking)
+        write_paid(spool, purse.number, one.promise.id, storable(one.booking)[1])
     for other in kept:
         if other.booking is not None:
-            write_kept(spool, purse.number, other.promise.id, other.booking)
+            write_kept(spool, purse.number, other.promise.id, storable(other.booking)[1])
 
 
 @dataclass(slots=True)
@@ -125,16 +148,12 @@ def _outcome(left: _Left, promise: Promise, at: datetime) -> Booking:
     return left.paid.get(promise.id) or assumed(promise.amounts, left.kept.get(promise.id), at)
 
 
-def _told(promise_id: str, booking: Booking) -> tuple[bytes, bytes]:
-    return json.dumps(promise_id).encode("ascii"), _json(_bookings(), booking)
-
-
-def _json(adapter: TypeAdapter[Any], value: object) -> bytes:
-    """One line of JSON. Text that is no UTF-8 (lone surrogates) takes the slow way, which escapes it."""
+def _json(adapter: TypeAdapter[Any], value: object) -> bytes | None:
     try:
-        return adapter.dump_json(value)
+        text = adapter.dump_json(value)
     except ValueError:
-        return json.dumps(adapter.dump_python(value, mode="json")).encode("ascii")
+        return None
+    return None if b"\\u0000" in text else text
 
 
 @lru_cache(maxsize=1)

@@ -18,7 +18,9 @@ from tokenguard.ledger.conditions import Conditions, Lender
 from tokenguard.ledger.purse import Purse
 from tokenguard.ledger.purse_spool import (
     lease_for,
+    promise_json,
     rewrite,
+    storable,
     write_kept,
     write_lease,
     write_paid,
@@ -141,15 +143,17 @@ class Purses:
             self._promised[hold.id] = purse
             promise, spool = purse.open[hold.id], self._spool
         assert spool is not None, "there is a lease, and it was written down"
+        text = promise_json(promise)
         try:
-            write_promise(spool, purse.number, promise)
+            if text is not None:
+                write_promise(spool, purse.number, text)
+                return grant
         except LedgerUnavailable as full:
-            with self._lock:
-                del self._promised[hold.id]
-                purse.take_back(hold.id)
             self._listener.failed(full)
-            return None
-        return grant
+        with self._lock:  # The ledger itself will say what is wrong with it.
+            del self._promised[hold.id]
+            purse.take_back(hold.id)
+        return None
 
     def _new(self, hold: Hold) -> Purse:
         self._numbers += 1
@@ -159,26 +163,30 @@ class Purses:
 
     def settle(self, hold_id: str, booking: Booking) -> bool:
         """A call came to something; False: no allowance paid for it."""
+        if hold_id not in self._promised:
+            return False
+        booking, text = storable(booking)
         with self._lock:
             purse = self._promised.pop(hold_id, None)
             if purse is None:
                 return False
             purse.settle(hold_id, booking)
             many, spool = len(purse.paid) == _MANY, self._spool
-        self._write_down(spool, lambda there: write_paid(there, purse.number, hold_id, booking))
+        self._write_down(spool, lambda there: write_paid(there, purse.number, hold_id, text))
         if many:
             self._wake.set()
         return True
 
     def keep(self, hold_id: str, booking: Booking) -> bool:
         """Nobody knows what a call came to; False: no allowance paid for it."""
+        booking, text = storable(booking)
         with self._lock:
             purse = self._promised.pop(hold_id, None)
             if purse is None:
                 return False
             purse.keep(hold_id, booking)
             spool = self._spool
-        self._write_down(spool, lambda there: write_kept(there, purse.number, hold_id, booking))
+        self._write_down(spool, lambda there: write_kept(there, purse.number, hold_id, text))
         return True
 
     def leases_of(self, hold_ids: tuple[str, ...]) -> tuple[str, ...]:

@@ -106,16 +106,12 @@ def database(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def scope(desk: Any) -> Any:
-    return desk.scope("scope:acme", usd="10.00", per="day", allowance="1.00")
-
-
-@pytest.fixture
 def process(
-    database: str, open_sql: Any, desk: Any, clock: FakeClock, tmp_path: Path, scope: Any
+    database: str, open_sql: Any, desk: Any, clock: FakeClock, tmp_path: Path
 ) -> Iterator[Callable[..., Process]]:
     """Makes processes that share a database and a machine."""
     made: list[Process] = []
+    scope = desk.scope("scope:acme", usd="10.00", per="day", allowance="1.00")
     ids = CountingIds()
 
     def make(*path: Any, **conditions: Any) -> Process:

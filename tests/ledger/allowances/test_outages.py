@@ -1,4 +1,4 @@
-"""While the ledger is away: what was leased before is spent, or nothing; and an answer that is lost is asked for again."""
+"""While the ledger is away what was leased before is spent, or nothing; a lost answer is asked for again."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def lined(process: Any) -> Any:
     def make(**conditions: Any) -> Any:
         found = process(tick_s=None, **conditions)
         found.line = found.ledger.inner = Line(found.books)
-        found.ledger._lender = found.ledger._purses._lender = found.line  # noqa: SLF001  # what assembly would give it
+        found.ledger._lender = found.ledger._purses._lender = found.line  # what assembly would give it
         found.call()
         found.call()
         return found
@@ -112,12 +112,12 @@ def test_calls_that_end_while_the_ledger_is_away_are_told_when_it_is_back(lined:
     found.clock.advance(1.1)
     found.ledger.settle(first, found.booking())
 
-    assert found.ledger._purses.tend()  # noqa: SLF001  # what its thread does
+    assert found.ledger._purses.tend()  # what its thread does
     found.ledger.settle(second, found.booking())
     assert found.heard.faults
 
     found.line.cut = ""
-    found.ledger._purses.tend()  # noqa: SLF001  # as above
+    found.ledger._purses.tend()  # as above
     found.ledger.relinquish()
     assert found.settled() == found.spent() == 4
     assert found.books.verify().ok
@@ -133,7 +133,7 @@ def test_a_settlement_while_an_exchange_fails_gives_its_room_back(lined: Any) ->
                 found.ledger.settle(in_flight.pop(), found.booking(0))
             return super().exchange(request)
 
-    found.ledger._purses._lender = ends = Ends(found.books)  # noqa: SLF001  # as in the fixture
+    found.ledger._purses._lender = ends = Ends(found.books)  # as in the fixture
     ends.cut = "before"
     found.clock.advance(1.1)
     for _ in range(3):
@@ -234,10 +234,10 @@ def test_a_fault_of_the_thread_is_told_and_tried_again(lined: Any) -> None:
     found.call()
     found.line.cut = "before"
 
-    found.ledger._purses.tend()  # noqa: SLF001  # what its thread does
+    found.ledger._purses.tend()  # what its thread does
     assert len(found.heard.faults) == 1
     found.line.cut = ""
-    found.ledger._purses.tend()  # noqa: SLF001  # as above
+    found.ledger._purses.tend()  # as above
 
     assert found.settled() == 3
 

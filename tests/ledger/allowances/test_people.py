@@ -113,14 +113,14 @@ def test_what_is_in_flight_when_a_run_ends_stays_held_until_it_is_settled(one: A
 
 
 @pytest.mark.parametrize(("bridges", "left"), [(False, 0), (True, 4)])
-def test_a_lease_goes_back_when_nothing_was_called_for_a_second(process: Any, bridges: bool, left: int) -> None:
+def test_a_lease_goes_back_when_nothing_was_called_for_a_second(process: Any, *, bridges: bool, left: int) -> None:
     found = process(bridges=bridges, tick_s=None)
     found.call()
     found.call()
-    found.ledger._purses.tend()  # noqa: SLF001  # what its thread does
+    found.ledger._purses.tend()  # what its thread does
 
     found.clock.advance(1.1)
-    assert found.ledger._purses.tend() is bridges  # noqa: SLF001  # as above
+    assert found.ledger._purses.tend() is bridges  # as above
 
     assert (found.leased > 0) == (left > 0)
     assert found.settled() == 2
@@ -129,7 +129,7 @@ def test_a_lease_goes_back_when_nothing_was_called_for_a_second(process: Any, br
 def test_a_lease_that_is_kept_for_outages_is_renewed_and_goes_back_after_five_minutes(process: Any) -> None:
     found = process(bridges=True, tick_s=None)
     found.call()
-    purses = found.ledger._purses  # noqa: SLF001  # as above
+    purses = found.ledger._purses  # as above
     (first,) = found.held()
 
     found.clock.advance(31)
@@ -167,7 +167,7 @@ def test_a_path_that_was_not_used_for_a_minute_is_forgotten(process: Any) -> Non
     found = process(tick_s=None)
     found.call()
     found.call()
-    purses = found.ledger._purses  # noqa: SLF001  # as above
+    purses = found.ledger._purses  # as above
     for seconds in (0, 2, 61):
         found.clock.advance(seconds)
         purses.tend()
