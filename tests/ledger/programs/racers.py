@@ -1,6 +1,6 @@
-"""Eight processes that share a budget, each with calls gathered at once: `racers.py DATABASE MODEL_PORT CALLS`.
+"""Eight processes that share a budget, each with calls gathered at once.
 
-They are forked from this process, which has everything loaded. Prints the outcomes of all calls as a JSON list.
+`racers.py DATABASE MODEL_PORT CALLS [ALLOWANCE]`. They are forked from this process, which has everything loaded. Prints the outcomes of all calls as a JSON list.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ async def warm() -> None:
             await guard.acompletion(PENNY, ask(), max_tokens=400)
 
 
-def main(database: str, model_port: int, calls: int) -> None:
+def main(database: str, model_port: int, calls: int, allowance: str | None = None) -> None:
     asyncio.run(warm())
     outcomes: list[str] = []
     pipes = []
@@ -49,7 +49,10 @@ def main(database: str, model_port: int, calls: int) -> None:
         if os.fork() == 0:
             status = 1
             try:
-                backend, budget = PlainBackend("127.0.0.1", model_port), tg.Budget(usd=2, per="total")
+                backend, budget = (
+                    PlainBackend("127.0.0.1", model_port),
+                    tg.Budget(usd=2, per="total", allowance=allowance),
+                )
                 with tg.Guard(
                     database=database, backend=backend, prices=PRICES, scope="acme/search", budget=budget
                 ) as guard:
@@ -68,4 +71,4 @@ def main(database: str, model_port: int, calls: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])
