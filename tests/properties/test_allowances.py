@@ -57,6 +57,10 @@ class Shaky(Forwarding):
         self._look()
         return self.inner.reserve(hold, ask)
 
+    def caps(self, hold: Hold) -> Any:
+        self._look()
+        return self.books.caps(hold)
+
     def exchange(self, request: Exchange) -> Exchanged:
         self._look()
         done = self.books.exchange(request)

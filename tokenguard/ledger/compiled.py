@@ -50,7 +50,7 @@ class Driver(Protocol):
 class Statement:
     """One statement: its SQL, how its parameters are written and how its columns are read."""
 
-    __slots__ = ("_constants", "_decoders", "_encoders", "_named", "_names", "_values", "sql")
+    __slots__ = ("_constants", "_decoders", "_encoders", "_named", "_values", "names", "sql")
 
     def __init__(
         self, clause: Any, dialect: Dialect, columns: Iterable[Any] = (), keys: Sequence[str] | None = None
@@ -59,10 +59,10 @@ class Statement:
         self.sql = str(compiled)
         self._constants = {name: bind.value for name, bind in compiled.binds.items() if not bind.required}
         self._named = compiled.positiontup is None
-        self._names = tuple(compiled.positiontup or compiled.binds)
-        self._values = _values_of(self._names)
+        self.names = tuple(compiled.positiontup or compiled.binds)
+        self._values = _values_of(self.names)
         # Only what needs a conversion is looked at: most values are taken as they are.
-        encoders = [_encoder(compiled.binds[name].type, dialect) for name in self._names]
+        encoders = [_encoder(compiled.binds[name].type, dialect) for name in self.names]
         self._encoders = [(place, encode) for place, encode in enumerate(encoders) if encode is not None]
         decoders = [_decoder(column.type, dialect) for column in columns]
         self._decoders = [(place, decode) for place, decode in enumerate(decoders) if decode is not None]
@@ -71,10 +71,15 @@ class Statement:
         """The parameters as the driver takes them."""
         if self._constants:
             params = {**self._constants, **params}
+        found = self.values(params)
+        return dict(zip(self.names, found, strict=True)) if self._named else found
+
+    def values(self, params: Params) -> list[Any]:
+        """The parameters' values in the order of `names`."""
         found = self._values(params)
         for place, encode in self._encoders:
             found[place] = encode(found[place])
-        return dict(zip(self._names, found, strict=True)) if self._named else found
+        return found
 
     def read(self, rows: list[Any]) -> list[Any]:
         """The rows with their columns as our types."""

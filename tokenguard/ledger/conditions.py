@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tokenguard.core.allowance import Exchange, Exchanged
+from tokenguard.core.books import Hold
 from tokenguard.core.clock import Clock
 from tokenguard.core.ids import Ids
 from tokenguard.errors import LedgerError
@@ -17,6 +18,14 @@ __all__ = ["Conditions", "Lender", "Listener"]
 
 class Lender(Protocol):
     """A ledger that leases."""
+
+    def caps(self, hold: Hold) -> dict[str, int] | None:
+        """The caps in force for a call, by account, without locking anything; None: a run on its path is closed.
+
+        Raises:
+            LedgerUnavailable: the books cannot be read.
+        """
+        ...
 
     def exchange(self, request: Exchange) -> Exchanged:
         """Settle up and take the next lease, in one transaction; the same request again changes nothing.

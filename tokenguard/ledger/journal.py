@@ -109,6 +109,10 @@ class Journaled(Forwarding):
             self._write({"do": "charge", **row, "booking": _bookings().dump_python(booking, mode="json")})
             return Settled((), journaled=True)
 
+    def caps(self, hold: Hold) -> dict[str, int] | None:
+        """See `ledger.conditions.Lender.caps`."""
+        return cast("Lender", self.inner).caps(hold)
+
     def exchange(self, request: Exchange) -> Exchanged:
         """See `ledger.conditions.Lender.exchange`; what waits is booked first, as for any other grant."""
         if self._waiting and (away := self.catch_up().away) is not None:

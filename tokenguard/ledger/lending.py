@@ -22,16 +22,16 @@ from tokenguard.core.verdict import AccountState, Ask, Grant
 from tokenguard.errors import LedgerConflict
 from tokenguard.ledger import schema
 from tokenguard.ledger.accounts import Windows, openings_for
-from tokenguard.ledger.closing import standing_on
+from tokenguard.ledger.closing import standing, standing_on
 from tokenguard.ledger.event_rows import BookedEvent, event_row, kept_json, line_rows, rollup_row
 from tokenguard.ledger.outcomes import never_held, tokens_of
 from tokenguard.ledger.postings import lock, move, open_balances, write_transfer
 from tokenguard.ledger.reserving import numbered, path_of
 from tokenguard.ledger.rows import budget_of, granted_of, hold_row
 from tokenguard.ledger.settling import settle, settled_late, transfers_of
-from tokenguard.ledger.statements import Tx, one_of
+from tokenguard.ledger.statements import BUDGET_COLUMNS, Tx, in_batches, one_of
 
-__all__ = ["BalancesMissing", "exchange", "open_path"]
+__all__ = ["BalancesMissing", "caps", "exchange", "open_path"]
 
 _DAY: Final = timedelta(days=1)
 _NOTHING: Final = Amounts()
@@ -78,6 +78,19 @@ def open_path(tx: Tx, request: Exchange, windows: Windows) -> None:
     """Open the balances of the next lease."""
     lease = request.lease
     open_balances(tx, path_of(tx, lease.accounts, lease.scope_keys, lease.at, windows))
+
+
+def caps(connection: sa.Connection, hold: Hold, windows: Windows) -> dict[str, int] | None:
+    """See `conditions.Lender.caps`."""
+    if standing(connection, hold.run_ids):
+        return None
+    budget = schema.budget.c
+    rows = in_batches(connection, sa.select(*BUDGET_COLUMNS), budget.scope_key, hold.scope_keys)
+    stored = [budget_of(tuple(row)) for row in rows]
+    found = {one.account.id: one.cap for one in openings_for(hold.accounts, hold.scope_keys, stored, hold.at, windows)}
+    balance = schema.balance.c
+    rows = in_batches(connection, sa.select(balance.id, balance.cap), balance.id, list(found))
+    return found | {row.id: row.cap for row in rows}
 
 
 def _exchanged_before(tx: Tx, lease: Hold) -> Exchanged:
@@ -188,11 +201,10 @@ def _write_paid(tx: Tx, states: Sequence[AccountState], paid: Sequence[Paid], at
         transfers.append({**key, "kind": kind, "at": booking.at, "legs": legs})
         used = tokens_of(booking, promise.input_tokens)
         events.append(BookedEvent(promise.id, 1, promise.at, at, promise.facts, booking, used[0], used[1]))
-    insert = tx.statements.insert
-    tx.many(insert(schema.transfer), transfers)
-    tx.many(insert(schema.spend_event), [event_row(one) for one in events])
-    tx.many(insert(schema.spend_line), [row for one in events for row in line_rows(one)])
-    tx.many(insert(schema.rollup_delta), [rollup_row(one) for one in events])
+    tx.append(schema.transfer, transfers)
+    tx.append(schema.spend_event, [event_row(one) for one in events])
+    tx.append(schema.spend_line, [row for one in events for row in line_rows(one)])
+    tx.append(schema.rollup_delta, [rollup_row(one) for one in events])
 
 
 def _write_kept(tx: Tx, states: Sequence[AccountState], kept: Kept, request: Exchange, now: datetime) -> None:

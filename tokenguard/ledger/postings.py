@@ -168,5 +168,5 @@ def write_event(tx: Tx, event: BookedEvent, *, taken_back: bool = False) -> None
     # Only assumed charges are ever taken back, and those have no lines: nobody metered them.
     lines = line_rows(event)
     if lines:
-        tx.many(tx.statements.insert(schema.spend_line), lines)
+        tx.append(schema.spend_line, lines)
     tx.run(tx.statements.insert(schema.rollup_delta), rollup_row(event, sign=sign))

@@ -6,7 +6,7 @@ Values and arithmetic only; `allowances.py` does the locking, the spool and the 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -42,6 +42,7 @@ class Purse:
     __slots__ = (
         "accounts",
         "ends_at",
+        "exchanged_s",
         "exchanging",
         "heard_s",
         "hold",
@@ -80,7 +81,9 @@ class Purse:
         self.states: tuple[AccountState, ...] = ()
         self.ends_at: datetime | None = None
         """When the first of its windows ends: nothing is promised from then on."""
+        self.exchanged_s = now_s
         self.heard_s = now_s
+        """When the ledger said last that nothing has changed."""
         self.used_s = now_s
         self.used = 0
         """Calls promised since the last exchange."""
@@ -182,6 +185,13 @@ class Purse:
         self.used = 0
         return request
 
+    def hears(self, caps: Mapping[str, int] | None, now_s: float) -> bool:
+        """The caps in force now: whether all is as it was when the lease was taken."""
+        if caps != {one.account.id: one.cap for one in self.states}:
+            return False
+        self.heard_s = now_s
+        return True
+
     def exchanged(self, done: Exchanged, request: Exchange, now_s: float) -> None:
         """The ledger has answered: promise out of the next lease what calls in flight do not have."""
         self.unanswered = None
@@ -193,7 +203,7 @@ class Purse:
         promised = together([one.amounts for one in (*self.open.values(), *(kept.promise for kept in self.kept))])
         left = _less(done.leased, together([promised, *(one.booking.amounts for one in self.paid)]))
         self.room = _bounded_by(done.states, left)
-        self.heard_s = now_s
+        self.exchanged_s = self.heard_s = now_s
         # Without balances nothing bounds a call, so nothing is promised.
         self.shut = self.retired or not request.times or done.closure is not None or not done.states
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from tokenguard.core.allowance import Exchange, lends
@@ -14,8 +15,9 @@ from tokenguard.core.books import Booking, Hold
 from tokenguard.core.leases import BEAT_S, LEASE_S
 from tokenguard.core.verdict import Ask, Grant
 from tokenguard.errors import LedgerError, LedgerUnavailable
+from tokenguard.ledger.caretaker import Caretaker
 from tokenguard.ledger.conditions import Conditions, Lender
-from tokenguard.ledger.purse import Purse
+from tokenguard.ledger.purse import FRESH_S, Purse
 from tokenguard.ledger.purse_spool import (
     lease_for,
     promise_json,
@@ -30,7 +32,9 @@ from tokenguard.ledger.spool import Spool
 
 __all__ = ["Purses"]
 
-_SOON_S: Final = 0.5
+_TELL_S: Final = 5.0
+"""Seconds after which the ledger is told what was paid: how late others see it. Each exchange locks a budget's row."""
+_SOON_S: Final = 2.0
 """A lease that is spent sooner was too small."""
 _REST_S: Final = 1.0
 _IDLE_S: Final = 1.0
@@ -55,15 +59,13 @@ class Purses:
     def __init__(self, lender: Lender, under: Conditions) -> None:
         self._lender, self._folder, self._clock, self._ids = lender, under.folder, under.clock, under.ids
         self._owner, self._bridges, self._listener = under.owner(), under.bridges, under.listener
-        self._tick_s = under.tick_s
         self._lock = threading.Lock()
         self._purses: dict[tuple[tuple[str, ...], tuple[str, ...]], Purse] = {}
         self._retired: list[Purse] = []
         self._promised: dict[str, Purse] = {}
         self._spool: Spool | None = None
         self._numbers = 0
-        self._wake = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._caretaker = Caretaker("tokenguard-allowances", under.tick_s, self.tend)
         self._said = False
 
     # ---- granting ---------------------------------------------------------------------------------------------------
@@ -117,9 +119,11 @@ class Purses:
         now_s = self._clock.monotonic()
         if now_s < purse.rests_until_s or purse.retired:
             return None
-        # One that took no lease since it gave the last one back begins where it was.
-        times = purse.times if purse.shut else purse.next_times(short=now_s - purse.heard_s < _SOON_S)
         try:
+            if self._hears(purse) and (grant := self._promise(purse, hold, ask)) is not None:
+                return grant
+            # One that took no lease since it gave the last one back begins where it was.
+            times = purse.times if purse.shut else purse.next_times(short=now_s - purse.exchanged_s < _SOON_S)
             self._exchange(purse, times=times, wanted=ask)
         except LedgerUnavailable:
             grant = None
@@ -132,6 +136,12 @@ class Purses:
         if grant is None:
             purse.rests_until_s = now_s + _REST_S
         return grant
+
+    def _hears(self, purse: Purse) -> bool:
+        """Ask whether a lease is still good, where that is not known; False: it is not, or there is none."""
+        if purse.shut or self._clock.monotonic() - purse.heard_s <= FRESH_S:
+            return not purse.shut
+        return self._unchanged(purse)
 
     def _promise(self, purse: Purse, hold: Hold, ask: Ask, *, stale: bool = False) -> Grant | None:
         if not _may_be_leased(hold, ask):
@@ -174,7 +184,7 @@ class Purses:
             many, spool = len(purse.paid) == _MANY, self._spool
         self._write_down(spool, lambda there: write_paid(there, purse.number, hold_id, text))
         if many:
-            self._wake.set()
+            self._caretaker.wake()
         return True
 
     def keep(self, hold_id: str, booking: Booking) -> bool:
@@ -247,6 +257,7 @@ class Purses:
 
         Usable again afterwards.
         """
+        self._caretaker.stop()
         with self._lock:
             for one in self._all():
                 self._let_go_of(one)
@@ -288,7 +299,8 @@ class Purses:
                     return
                 times = 0
             request = purse.close_for_exchange(lease, wanted=wanted, times=times)
-            self._start()
+            if times or purse.open:
+                self._caretaker.start()
         self._ask(purse, request)
 
     def _ask(self, purse: Purse, request: Exchange) -> None:
@@ -333,36 +345,24 @@ class Purses:
         with self._lock:
             return not all(one.is_over for one in self._all())
 
-    def _start(self) -> None:
-        if self._tick_s is not None and (self._thread is None or not self._thread.is_alive()):
-            self._thread = threading.Thread(target=self._run, args=(self._tick_s,), name="tokenguard-allowances")
-            self._thread.daemon = True
-            self._thread.start()
-
-    def _run(self, tick_s: float) -> None:
-        goes_on = True
-        while goes_on:
-            self._wake.wait(tick_s)
-            self._wake.clear()
-            if not self.tend():
-                with self._lock:  # Or somebody who leases just now would find a thread that is about to end.
-                    goes_on = not all(one.is_over for one in self._all())
-                    if not goes_on:
-                        self._thread = None
-
     def _tend(self, purse: Purse) -> None:
         now_s = self._clock.monotonic()
-        idle_s, heard_s = now_s - purse.used_s, now_s - purse.heard_s
-        if purse.used and not purse.retired:
-            self._exchange(purse, times=purse.next_times(short=False))
-        elif not purse.shut and idle_s < (_KEPT_IDLE_S if self._bridges else _IDLE_S):
-            if purse.has_news or heard_s >= BEAT_S:
+        idle_s, age_s = now_s - purse.used_s, now_s - purse.exchanged_s
+        if not purse.shut and idle_s < (_KEPT_IDLE_S if self._bridges else _IDLE_S):
+            due = age_s >= (_TELL_S if purse.has_news else BEAT_S) or len(purse.paid) >= _MANY
+            if due or not self._unchanged(purse):
                 self._exchange(purse, times=purse.next_times(short=False))
-        elif not purse.shut or purse.has_news or heard_s >= BEAT_S or not purse.open:
+        elif not purse.shut or purse.has_news or age_s >= BEAT_S or not purse.open:
             self._exchange(purse, times=0)
         if purse.is_over and idle_s > _FORGET_S:
             with self._lock:
                 self._purses = {key: one for key, one in self._purses.items() if one is not purse}
+
+    def _unchanged(self, purse: Purse) -> bool:
+        """Half a second early, so that no caller has to ask."""
+        caps = self._lender.caps(replace(purse.hold, at=self._clock.now()))
+        with self._lock:
+            return purse.hears(caps, self._clock.monotonic())
 
     def _quietly(self, act: Callable[[], None]) -> None:
         try:

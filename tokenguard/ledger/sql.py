@@ -139,6 +139,10 @@ class SqlLedger(Unleased):
         self._upkeep.look_at_month(hold.at)
         return self._database.transact(lambda tx: settling.charge(tx, hold, booking, self._windows))
 
+    def caps(self, hold: Hold) -> dict[str, int] | None:
+        """See `ledger.conditions.Lender.caps`."""
+        return self._database.read(lambda connection: lending.caps(connection, hold, self._windows))
+
     def exchange(self, request: Exchange) -> Exchanged:
         """See `ledger.conditions.Lender.exchange`."""
         self._upkeep.look_at_month(request.lease.at)

@@ -41,6 +41,8 @@ BUDGET_COLUMNS: Final = tuple(schema.budget.c)
 
 _VERSION: Final = sa.table(schema.VERSION_TABLE, sa.column("version_num", sa.String())).c.version_num
 
+_COPIED: Final = 16
+"""Rows from which a COPY is worth its round trips."""
 _BATCH: Final = 500
 """Values in one IN list; older builds of SQLite take 999."""
 
@@ -112,7 +114,19 @@ class Tx:
 
     def many(self, statement: Statement, params: Iterable[Params]) -> None:
         """Run once for each."""
+        self._wrote = True
         self._driver.cursor().executemany(statement.sql, [statement.parameters(one) for one in params])
+
+    def append(self, table: sa.Table, rows: Sequence[Params]) -> None:
+        """Insert rows with every column given. A server takes many by COPY, which costs a third of as many INSERTs."""
+        insert = self.statements.insert(table)
+        if not self.on_server or len(rows) < _COPIED:
+            self.many(insert, rows)
+            return
+        self._wrote = True
+        with self._driver.cursor().copy(f"COPY {table.name} ({', '.join(insert.names)}) FROM STDIN") as copy:
+            for one in rows:
+                copy.write_row(insert.values(one))
 
     def select(self, clause: Rows) -> list[Any]:
         """Compile, run and read a statement that is not worth keeping."""

@@ -132,6 +132,9 @@ def test_what_the_books_have_otherwise_stands_and_the_file_is_kept(dead: Any, pr
 
 def test_while_the_ledger_is_away_it_waits(dead: Any, process: Any) -> None:
     class Away:
+        def caps(self, hold: Any) -> Any:
+            raise LedgerUnavailable("away.", database="test")
+
         def exchange(self, request: Exchange) -> Any:
             raise LedgerUnavailable("away.", database="test")
 

@@ -1,6 +1,7 @@
 """Eight processes that share a budget, each with calls gathered at once.
 
-`racers.py DATABASE MODEL_PORT CALLS [ALLOWANCE]`. They are forked from this process, which has everything loaded. Prints the outcomes of all calls as a JSON list.
+`racers.py DATABASE MODEL_PORT CALLS [ALLOWANCE]`. They are forked from this process, which has everything loaded.
+Prints the outcomes of all calls as a JSON list.
 """
 
 from __future__ import annotations
