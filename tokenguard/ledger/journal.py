@@ -23,6 +23,7 @@ from tokenguard.ledger.spool import SUFFIX, Spool, orphans
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
+    from tokenguard.core.adjusting import Adjusted, Adjustment
     from tokenguard.core.ports import Ledger
     from tokenguard.core.verdict import Ask, Grant, Short
 
@@ -106,6 +107,12 @@ class Journaled(Forwarding):
             row = {"hold": _holds().dump_python(hold, mode="json")}
             self._write({"do": "charge", **row, "booking": _bookings().dump_python(booking, mode="json")})
             return Settled((), journaled=True)
+
+    def adjust(self, adjustment: Adjustment) -> Adjusted:
+        """See `core.ports.Ledger.adjust`; what waits is booked first, because it may be what is adjusted."""
+        if self._waiting and (away := self.catch_up().away) is not None:
+            raise away
+        return self.inner.adjust(adjustment)
 
     def catch_up(self) -> Replayed:
         """Book what waits, of this process, in its order."""

@@ -8,13 +8,14 @@ from secrets import token_hex
 from typing import Final
 
 from tokenguard.core.account import Account, Scope
+from tokenguard.core.adjusting import Adjusted, Adjustment
 from tokenguard.core.books import Booking, Closure, Entry, GuardEvent, Hold, NodeSpend, Settled, Source, SpendRow
 from tokenguard.core.budget import Unit
 from tokenguard.core.clock import Clock, SystemClock
 from tokenguard.core.ids import Ids
 from tokenguard.core.tree import Crowded
 from tokenguard.core.verdict import AccountState, Ask, Grant, Reason, Short
-from tokenguard.ledger import capping, closing, orphans, queries, reserving, schema, settling, spending
+from tokenguard.ledger import adjusting, capping, closing, orphans, queries, reserving, schema, settling, spending
 from tokenguard.ledger.accounts import BudgetState, Windows
 from tokenguard.ledger.address import Address
 from tokenguard.ledger.engine import Database, Durability
@@ -130,6 +131,10 @@ class SqlLedger:
         """See `core.ports.Ledger.charge`."""
         self._upkeep.look_at_month(hold.at)
         return self._database.transact(lambda tx: settling.charge(tx, hold, booking, self._windows))
+
+    def adjust(self, adjustment: Adjustment) -> Adjusted:
+        """See `core.ports.Ledger.adjust`."""
+        return self._database.transact(lambda tx: adjusting.adjust(tx, adjustment))
 
     def sweep(self, now: datetime | None = None) -> int:
         """See `core.ports.Ledger.sweep`."""
