@@ -244,7 +244,10 @@ class PruneRefused(LedgerError):
 
 
 class AdjustRefused(LedgerError):
-    """What was booked cannot be adjusted so; `.reason` is `open`, `unknown`, `pruned`, `too_much` or `too_early`."""
+    """What is booked cannot be adjusted like that.
+
+    `.reason` is `open`, `unknown`, `pruned`, `too_much`, `too_many` or `too_early`.
+    """
 
     code = "adjust_refused"
     reason: str

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
 
 from tokenguard.core.money import Money
 from tokenguard.core.statement import Billed
@@ -132,11 +132,12 @@ def _json_rows(text: str, place: _Place) -> Iterator[Mapping[str, Any]]:
         if not line.strip():
             continue
         try:
-            row: Any = json.loads(line, parse_float=Decimal, parse_constant=str)
+            found: Any = json.loads(line, parse_float=Decimal, parse_constant=str)
         except (ValueError, ArithmeticError, RecursionError):
             place.wrong(f"this is not JSON: {_shown(line)}. Write one object a line, or CSV with a header.")
-        if not isinstance(row, dict):
-            place.wrong(f"this is a {type(row).__name__}, not an object. Write one object a line.")
+        if not isinstance(found, dict):
+            place.wrong(f"this is a {type(found).__name__}, not an object. Write one object a line.")
+        row = cast("dict[str, Any]", found)
         missing = [name for name in _NEEDED if row.get(name) is None]
         if missing:
             place.wrong(f"there is no {' and no '.join(missing)}. Each line needs day, provider and usd.")
