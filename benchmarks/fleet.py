@@ -2,7 +2,7 @@
 
     python benchmarks/fleet.py [--seconds 4] [--write]
 
-On a SQLite file and on a private PostgreSQL server, alone and with eight processes, which take turns at the three within
+On a SQLite file and on a private PostgreSQL server, alone and with eight processes, which take turns at the three in
 one run, so that a busy machine slows all of them. Each call is a path of four scopes, the organisation's budget over
 them all. Bars: reserve + settle at most 2.5 × two INSERT+COMMIT at p50; allowances at least 20 × the calls of single
 reservations with eight processes, told to the ledger included, and at most 50 µs a call in process.

@@ -33,7 +33,23 @@ PROMISED = {
     "receipt_of",
 }
 CALLS = ("completion", "embedding", "responses")
-ACTS = ("agent", "bind", "charge", "env", "join", "kill", "on", "resume", "run", "scope", "step", "tool", "top_up")
+ACTS = (
+    "agent",
+    "bind",
+    "charge",
+    "correct",
+    "env",
+    "join",
+    "kill",
+    "on",
+    "refund",
+    "resume",
+    "run",
+    "scope",
+    "step",
+    "tool",
+    "top_up",
+)
 SETTINGS = ("budget", "busy", "database", "durability", "mode", "prices", "scope", "strict", "unattributed")
 MODULES = sorted(
     ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__")

@@ -17,6 +17,7 @@ TokenguardError(RuntimeError)         stable `.code`, facts as fields, picklable
 │  ├─ LedgerUnavailable               locked, full, read-only or away
 │  ├─ LedgerConflict                  the same id with other numbers
 │  ├─ PruneRefused                    old rows are still needed
+│  ├─ AdjustRefused                   a refund, correction or reconciliation that the books cannot take
 │  ├─ LedgerInvariant                 the books contradict themselves: a bug of ours, report it
 │  └─ SchemaMismatch                  the database is older or newer than this code
 ├─ BackendError                       one of our own backends failed, never a provider's exception
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 __all__ = [
+    "AdjustRefused",
     "BackendError",
     "BadAmount",
     "BudgetExceeded",
@@ -239,6 +241,16 @@ class PruneRefused(LedgerError):
     """Old rows are still needed: a hold among them is open."""
 
     code = "prune_refused"
+
+
+class AdjustRefused(LedgerError):
+    """What is booked cannot be adjusted like that.
+
+    `.reason` is `open`, `unknown`, `pruned`, `too_much`, `too_many` or `too_early`.
+    """
+
+    code = "adjust_refused"
+    reason: str
 
 
 class LedgerInvariant(LedgerError):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 from tokenguard.assembly import Ports, assemble
 from tokenguard.calls.acts import Acts
 from tokenguard.calls.call import Call, targets_of
+from tokenguard.calls.corrections import Corrections
 from tokenguard.calls.decorate import bound, decorator, name_of, scoped
 from tokenguard.calls.drive import adrive, drive
 from tokenguard.calls.flow import Opened, guarded
@@ -50,7 +51,7 @@ Mode = Literal["enforce", "observe"]
 Busy = Literal["wait", "raise"]
 
 
-class Guard:
+class Guard(Corrections):
     """Stands between agent code and its providers: prices every call, holds its worst case, and stops at the caps.
 
     Nothing is opened before the first call or run. Every argument may also come from the environment

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tokenguard.core.adjusting import Adjustment, Adjusts
 from tokenguard.core.verdict import Grant
 from tokenguard.ledger.forwarding import Forwarding
 from tokenguard.ledger.memory import MemoryLedger
@@ -18,7 +19,8 @@ def test_what_is_written_through_it_is_in_the_books_behind_it(desk: Any) -> None
     assert isinstance(outer.reserve(hold, desk.ask()), Grant)
     outer.settle(hold.id, desk.booking(cents=1))
     outer.charge(desk.hold(desk.scope(usd="1.00", per="day")), desk.booking(cents=2))
+    outer.adjust(Adjustment("refund-1", hold.id, Adjusts.REFUND, desk.cent, "credited", "ada", desk.noon))
     outer.dispose()
 
-    assert [one.settled for one in inner.states(hold.accounts)] == [3 * desk.cent]
+    assert [one.settled for one in inner.states(hold.accounts)] == [2 * desk.cent]
     assert (outer.name, outer.inline) == (inner.name, inner.inline)

@@ -18,6 +18,7 @@ from support import PENNY, PENNY_USAGE, PRICES, ask
 
 import tokenguard as tg
 from tokenguard.config.location import spool_folder
+from tokenguard.core.adjusting import Adjustment, Adjusts
 from tokenguard.core.books import Booking, Settled, Status
 from tokenguard.core.ports import Request
 from tokenguard.core.verdict import Grant, Reason, Short
@@ -312,3 +313,31 @@ def test_a_guard_books_what_dead_processes_left_and_writes_down_what_it_found(tm
     assert "contradict the books and stay beside the spool" in heard[0].sentence
     rows = sqlite3.connect(database).execute("SELECT kind FROM tg_guard_event").fetchall()
     assert rows == [("replayed",)]
+
+
+def test_a_refund_comes_after_the_settlement_that_waits(books: Books, desk: Any) -> None:
+    hold = held(books, desk)
+    asked = Adjustment("refund-1", hold.id, Adjusts.REFUND, desk.cent, "credited", "ada", desk.noon)
+    with books.away():
+        books.ledger.settle(hold.id, desk.booking())
+        with pytest.raises(LedgerUnavailable):
+            books.ledger.adjust(asked)
+
+    done = books.ledger.adjust(asked)
+
+    assert (done.duplicate, books.spent) == (False, 0)
+    assert books.sound
+
+
+def test_a_settlement_that_is_replayed_after_a_refund_is_known(books: Books, desk: Any) -> None:
+    hold = held(books, desk)
+    with books.away():
+        books.ledger.settle(hold.id, desk.booking())
+    books.inner.settle(hold.id, desk.booking())
+    books.inner.adjust(Adjustment("refund-1", hold.id, Adjusts.REFUND, desk.cent, "credited", "ada", desk.noon))
+
+    done = books.ledger.catch_up()
+
+    assert (done.booked, done.refused) in ((1, ()), (0, ()))
+    assert books.spent == 0
+    assert books.sound

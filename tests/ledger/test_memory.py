@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from tokenguard.core.adjusting import Adjustment, Adjusts
 from tokenguard.core.ids import RandomIds
 from tokenguard.core.verdict import Short
 from tokenguard.errors import LedgerConflict
+from tokenguard.ledger import memory_holds
 from tokenguard.ledger.memory import MemoryLedger
 from tokenguard.testing import FakeClock
 
@@ -58,6 +60,26 @@ def test_an_attempt_settled_long_ago_is_refused_instead_of_booked_twice(books: M
         books.settle(first.id, desk.booking())
 
     assert books.spend([])[0].calls == 10_001
+
+
+def test_adjustments_are_forgotten_like_attempts(
+    books: MemoryLedger, desk: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_holds, "_KEEP", 2)
+    hold = desk.hold(desk.scope(usd="1"))
+    books.reserve(hold, desk.ask(cents=9))
+    books.settle(hold.id, desk.booking(cents=9))
+    asked = [
+        Adjustment(f"refund-{number}", hold.id, Adjusts.REFUND, desk.cent, "credited", "ada", desk.noon)
+        for number in range(3)
+    ]
+    for one in asked:
+        books.adjust(one)
+
+    again = [books.adjust(one).duplicate for one in asked[1:]]
+
+    assert again == [True, True]
+    assert not books.adjust(asked[0]).duplicate
 
 
 def end_runs(ledger: MemoryLedger, desk: Any, runs: int, *, name: str = "run") -> None:

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
 from tokenguard.core.account import Amounts, Scope, accounts_on
+from tokenguard.core.adjusting import Adjustment, Adjusts
 from tokenguard.core.books import Booking, CallFacts, Closure, Entry, Hold, Kind, Status
 from tokenguard.core.budget import Budget, Unit
 from tokenguard.core.usage import Quality
 from tokenguard.core.verdict import Ask, Grant
-from tokenguard.errors import LedgerConflict
+from tokenguard.errors import AdjustRefused, LedgerConflict
 from tokenguard.ledger.memory import MemoryLedger
 from tokenguard.ledger.sql import SqlLedger
 
@@ -90,7 +91,7 @@ class Ledgers(RuleBasedStateMachine):
         for ledger in (self.memory, self.sql):
             try:
                 answers.append(act(ledger))
-            except LedgerConflict as error:
+            except (LedgerConflict, AdjustRefused) as error:
                 answers.append((type(error), error.sentence))
         assert answers[0] == answers[1]
         return answers[0]
@@ -211,6 +212,14 @@ class Ledgers(RuleBasedStateMachine):
         self.may_pass(hold)
         booking = Booking(self.now, Status.OK, Quality.REPORTED, Amounts(usd, 0, 1, 1))
         self.both(lambda ledger: ledger.settle(hold.id, booking))
+
+    @rule(hold=known_holds, usd=picos, kind=st.sampled_from(Adjusts), told=st.integers(0, 20))
+    def adjust(self, hold: Hold, usd: int, kind: Adjusts, told: int) -> None:
+        self.may_pass(hold)
+        usd = usd or 1
+        adjustment = Adjustment(f"adjustment-{told}", hold.id, kind, usd, "billed otherwise", "ada", self.now)
+        self.both(lambda ledger: ledger.adjust(adjustment))
+        self.both(lambda ledger: ledger.adjust(adjustment))
 
     @rule(target=known_holds, run=names, usd=picos)
     def charge(self, run: str, usd: int) -> Hold:

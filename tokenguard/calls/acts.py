@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tokenguard.core.ids import Ids
     from tokenguard.core.money import UsdLike
 
-__all__ = ["RUN_VARIABLE", "Acts"]
+__all__ = ["RUN_VARIABLE", "Acts", "who"]
 
 RUN_VARIABLE = "TOKENGUARD_RUN"
 """The environment variable by which a child process finds its parent's run."""
@@ -78,7 +78,7 @@ class Acts:
 
     def kill(self, run_id: str, *, why: str, by: str | None) -> bool:
         """Write a tombstone for a run."""
-        parts, by = self._late.get(), by or _who()
+        parts, by = self._late.get(), by or who()
         run_id = run_id.removeprefix("run:")
         if not parts.ledger.lineage(run_id):
             raise SettingsError(
@@ -107,7 +107,7 @@ class Acts:
         """End a run's closures."""
         parts, now = self._late.get(), self._late.get().clock.now()
         run_id = run_id.removeprefix("run:")
-        opened = parts.ledger.reopen(run_id, by=by or _who(), why=why, at=now)
+        opened = parts.ledger.reopen(run_id, by=by or who(), why=why, at=now)
         if opened:
             node = parts.nodes.get(run_id)
             if node is not None:
@@ -127,7 +127,7 @@ class Acts:
             if type(raised) is not int or raised <= 0:
                 raise BadAmount(f"top_up({name}={amount!r}): give an amount above zero.", amount=amount)
             key, now = self._key_of(scope, parts), parts.clock.now()
-            states = parts.ledger.top_up(key, unit, raised, by=by or _who(), at=now)
+            states = parts.ledger.top_up(key, unit, raised, by=by or who(), at=now)
             if not states:
                 raise SettingsError(f"{scope!r} has no {unit} budget to top up; see `tokenguard budget list`.")
             parts.mark(key.removeprefix("run:"), None)
@@ -180,7 +180,7 @@ def _caller() -> object:
         return threading.get_ident()
 
 
-def _who() -> str:
+def who() -> str:
     """Who acts, for the books."""
     try:
         return getpass.getuser()

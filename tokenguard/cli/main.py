@@ -12,6 +12,7 @@ from tokenguard.cli import budget, prices, report, runs
 from tokenguard.cli.demo.command import demo
 from tokenguard.cli.doctor import doctor
 from tokenguard.cli.options import FINDING, USAGE
+from tokenguard.cli.reconcile import reconcile
 from tokenguard.cli.sweep import sweep
 from tokenguard.cli.terminal import complain
 from tokenguard.errors import SetupError, TokenguardError
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(doctor)
 app.command()(sweep)
+app.command()(reconcile)
 app.add_typer(report.app, name="report")
 app.add_typer(runs.app, name="runs")
 app.add_typer(budget.app, name="budget")

@@ -14,6 +14,7 @@ from tokenguard.core.money import Money
 from tokenguard.errors import TokenguardError
 
 __all__ = [
+    "Adjusted",
     "Clamped",
     "Event",
     "Fault",
@@ -139,6 +140,20 @@ class ToppedUp(Event):
 
     amount: Any
     cap: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adjusted(Event):
+    """A refund or a correction was booked on an attempt."""
+
+    adjustment_id: str
+    attempt_id: str
+    kind: str
+    """`refund` or `correction`."""
+    before: Money
+    after: Money
+    why: str
+    by: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from tokenguard.core.account import Account, Scope
+from tokenguard.core.adjusting import Adjusted, Adjustment
 from tokenguard.core.books import Booking, Closure, Entry, GuardEvent, Hold, NodeSpend, Settled, Source, SpendRow
 from tokenguard.core.budget import Unit
 from tokenguard.core.clock import Clock
@@ -98,6 +99,15 @@ class Ledger(Protocol):
 
     def charge(self, hold: Hold, booking: Booking) -> Settled:
         """Book a cost that was already incurred, even above the caps: hold and post in one transaction."""
+        ...
+
+    def adjust(self, adjustment: Adjustment) -> Adjusted:
+        """Book a refund or a correction of a resolved attempt, in the windows of its hold; the same id again: nothing.
+
+        Raises:
+            AdjustRefused: the attempt is open, unknown or pruned, or less stands booked than is to come back.
+            LedgerConflict: the id was used with other numbers.
+        """
         ...
 
     def sweep(self, now: datetime | None = None) -> int:

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from tokenguard.core.account import Account, Scope
+from tokenguard.core.adjusting import Adjusted, Adjustment
 from tokenguard.core.books import Booking, Closure, Hold, NodeSpend, Settled, Source, SpendRow
 from tokenguard.core.budget import Unit
 from tokenguard.core.ports import Ledger
@@ -146,6 +147,11 @@ class Allowances(Forwarding):
         """See `core.ports.Ledger.spend`."""
         self._purses.tell()
         return self.inner.spend(by, since=since, until=until)
+
+    def adjust(self, adjustment: Adjustment) -> Adjusted:
+        """See `core.ports.Ledger.adjust`; what is adjusted may be what was just paid."""
+        self._purses.tell()
+        return self.inner.adjust(adjustment)
 
     # ---- ends ------------------------------------------------------------------------------------------------------
 

@@ -70,7 +70,11 @@ _plain_values: Final = attrgetter(*_PLAIN)
 
 @dataclass(frozen=True, slots=True)
 class BookedEvent:
-    """One row of `spend_event` as values. Revision 1 is the first booking; 2 takes it back, 3 states what was true."""
+    """One row of `spend_event` as values.
+
+    Revision 1 is the first booking. Each even one takes the one before it back, and the odd one after it states what is
+    true since.
+    """
 
     id: str
     revision: int
@@ -118,8 +122,12 @@ def event_row(event: BookedEvent, *, sign: int = 1) -> Row:
     """An event; with `sign=-1` the row that takes it back."""
     booking, facts = event.booking, event.facts
     amounts = booking.amounts
+    # A row that takes one back has the lines of that one with their signs turned, so its sums turn too.
+    usage = booking.usage if sign > 0 else None
     row = facts_json(facts)
     row.update(zip(_PLAIN, _plain_values(booking), strict=True))
+    for name in ("stated_pico", "computed_pico"):
+        row[name] = None if row[name] is None else sign * row[name]
     row.update(
         id=event.id,
         revision=event.revision,
@@ -134,7 +142,7 @@ def event_row(event: BookedEvent, *, sign: int = 1) -> Row:
         steps=sign * amounts.steps,
         input_tokens=sign * event.input_tokens,
         output_tokens=sign * event.output_tokens,
-        usage=None if booking.usage is None else _usage_json(booking.usage),
+        usage=None if usage is None else _usage_json(usage),
         output_tps_milli=booking.output_tps,
     )
     return row
@@ -179,8 +187,8 @@ def _usage_json(usage: Usage) -> Row:
     return {meter: quantity for meter, quantity in zip(METERS, usage.quantities(), strict=True) if quantity}
 
 
-def line_rows(event: BookedEvent) -> list[Row]:
-    """The priced meters of an event."""
+def line_rows(event: BookedEvent, *, sign: int = 1) -> list[Row]:
+    """The priced meters of an event; with `sign=-1` those of the row that takes it back."""
     return [
         {
             "event_id": event.id,
@@ -188,9 +196,9 @@ def line_rows(event: BookedEvent) -> list[Row]:
             "position": position,
             "held_at": event.held_at,
             "meter": str(line.meter),
-            "quantity": line.quantity,
+            "quantity": sign * line.quantity,
             "rate_pico": line.rate_pico,
-            "amount_pico": line.amount_pico,
+            "amount_pico": sign * line.amount_pico,
         }
         for position, line in enumerate(event.booking.lines)
     ]

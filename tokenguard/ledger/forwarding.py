@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from tokenguard.core.account import Account, Scope
+from tokenguard.core.adjusting import Adjusted, Adjustment
 from tokenguard.core.books import Booking, Closure, Entry, GuardEvent, Hold, NodeSpend, Settled, Source, SpendRow
 from tokenguard.core.budget import Unit
 from tokenguard.core.ports import Ledger
@@ -58,6 +59,10 @@ class Forwarding:
     def charge(self, hold: Hold, booking: Booking) -> Settled:
         """See `core.ports.Ledger.charge`."""
         return self.inner.charge(hold, booking)
+
+    def adjust(self, adjustment: Adjustment) -> Adjusted:
+        """See `core.ports.Ledger.adjust`."""
+        return self.inner.adjust(adjustment)
 
     def sweep(self, now: datetime | None = None) -> int:
         """See `core.ports.Ledger.sweep`."""

@@ -23,6 +23,7 @@ from tokenguard.ledger.spool import SUFFIX, Spool, orphans
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
+    from tokenguard.core.adjusting import Adjusted, Adjustment
     from tokenguard.core.allowance import Exchange, Exchanged
     from tokenguard.core.ports import Ledger
     from tokenguard.core.verdict import Ask, Grant, Short
@@ -119,6 +120,12 @@ class Journaled(Forwarding):
             raise away
         # Only what leases from a journaled ledger asks, and it was given one that lends.
         return cast("Lender", self.inner).exchange(request)
+
+    def adjust(self, adjustment: Adjustment) -> Adjusted:
+        """See `core.ports.Ledger.adjust`; what waits is booked first, because it may be what is adjusted."""
+        if self._waiting and (away := self.catch_up().away) is not None:
+            raise away
+        return self.inner.adjust(adjustment)
 
     def catch_up(self) -> Replayed:
         """Book what waits, of this process, in its order."""

@@ -22,13 +22,14 @@ from tokenguard.core.verdict import AccountState, Ask, Grant
 from tokenguard.errors import LedgerConflict
 from tokenguard.ledger import schema
 from tokenguard.ledger.accounts import Windows, openings_for
+from tokenguard.ledger.adjusting import settle_again
 from tokenguard.ledger.closing import standing, standing_on
 from tokenguard.ledger.event_rows import BookedEvent, event_row, kept_json, line_rows, rollup_row
 from tokenguard.ledger.outcomes import never_held, tokens_of
 from tokenguard.ledger.postings import lock, move, open_balances, write_transfer
 from tokenguard.ledger.reserving import numbered, path_of
 from tokenguard.ledger.rows import budget_of, granted_of, hold_row
-from tokenguard.ledger.settling import settle, settled_late, transfers_of
+from tokenguard.ledger.settling import settle
 from tokenguard.ledger.statements import BUDGET_COLUMNS, Tx, in_batches, one_of
 
 __all__ = ["BalancesMissing", "caps", "exchange", "open_path"]
@@ -133,6 +134,7 @@ def _taken(tx: Tx, request: Exchange) -> tuple[list[str], list[tuple[str, dateti
 
     One that was charged because it seemed to be a dead process's is corrected to nothing.
     """
+    row = schema.transfer.c
     ids: list[str] = []
     released: list[tuple[str, datetime, Amounts]] = []
     for lease_id in request.old_ids:
@@ -142,10 +144,11 @@ def _taken(tx: Tx, request: Exchange) -> tuple[list[str], list[tuple[str, dateti
             held = granted_of(granted)
             ids = list(held.account_ids)
             released.append((lease_id, held_at, held.amounts))
-        elif facts := transfers_of(tx, lease_id):
-            ids = ids or [leg[0] for leg in facts[0]["legs"]]
-            if facts[-1]["kind"] == "expire":
-                settled_late(tx, lease_id, ids, _back(request.lease.at))
+        else:
+            facts = tx.select(sa.select(row.kind, row.legs).where(row.hold_id == lease_id).order_by(row.phase))
+            ids = ids or list(dict.fromkeys(leg[0] for _, legs in facts for leg in legs))
+            if any(kind == "expire" for kind, _ in facts):
+                settle_again(tx, lease_id, _back(request.lease.at))
     if not ids and (request.paid or request.kept):
         raise never_held(request.old_ids[0] if request.old_ids else request.lease.id)
     return ids, released

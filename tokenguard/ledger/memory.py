@@ -8,7 +8,7 @@ as never held), and run trees that ended before the last 1,000, or before the la
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -17,6 +17,7 @@ from threading import Lock
 from typing import Final
 
 from tokenguard.core.account import Account, Scope
+from tokenguard.core.adjusting import Adjusted, Adjustment
 from tokenguard.core.books import (
     Booking,
     Closure,
@@ -32,22 +33,29 @@ from tokenguard.core.books import (
 from tokenguard.core.budget import Unit
 from tokenguard.core.clock import Clock
 from tokenguard.core.ids import Ids
-from tokenguard.core.posting import ONE_STEP, STEP, charged, corrected, holding, resolved
+from tokenguard.core.posting import ONE_STEP, STEP, charged, holding, resolved
 from tokenguard.core.tree import Crowded
 from tokenguard.core.verdict import AccountState, Ask, Grant, Short, judge
 from tokenguard.errors import LedgerConflict
 from tokenguard.ledger.accounts import BudgetState, check_top_up, spoken, unset_sentence
 from tokenguard.ledger.memory_caps import Caps
-from tokenguard.ledger.memory_holds import Open, Resolved
+from tokenguard.ledger.memory_holds import Open, Resolved, ResolvedHolds
 from tokenguard.ledger.memory_limits import MemoryLimits
-from tokenguard.ledger.outcomes import assumed, never_held, numbers_of, other_numbers, resolved_already, strongest_first
+from tokenguard.ledger.outcomes import (
+    assumed,
+    never_held,
+    numbers_of,
+    other_numbers,
+    resolved_already,
+    still_open,
+    strongest_first,
+)
 from tokenguard.ledger.totals import Totals
 from tokenguard.ledger.trees import Node, Nodes, whole_tree
 from tokenguard.ledger.unleased import Unleased
 
 __all__ = ["MemoryLedger"]
 
-_KEEP_RESOLVED: Final = 10_000
 _KEEP_EVENTS: Final = 10_000
 
 
@@ -73,11 +81,11 @@ class MemoryLedger(Unleased):
     def _clear(self) -> None:
         self._caps = Caps()
         self._open: dict[str, Open] = {}
-        self._resolved: OrderedDict[str, Resolved] = OrderedDict()
         self._closures: dict[str, list[Closure]] = {}
         self._nodes = Nodes()
         self._limits = MemoryLimits()
         self._totals = Totals()
+        self._resolved = ResolvedHolds(self._totals)
         self._events: deque[GuardEvent] = deque(maxlen=_KEEP_EVENTS)
         self._next_expiry: datetime | None = None
 
@@ -149,9 +157,9 @@ class MemoryLedger(Unleased):
         with self._lock:
             held = self._open.pop(hold_id, None)
             if held is None:
-                return self._settle_again(hold_id, booking)
+                return self._resolved.settle_again(hold_id, booking)
             self._release(held, booking)
-            self._remember(hold_id, Resolved(held.hold, booking, held.balances, held.input_bound))
+            self._resolved.add(Resolved(held.hold, booking, held.balances, held.input_bound, booking))
             return Settled(tuple([one.state(booking.at) for one in held.balances]))
 
     def keep(self, hold_id: str, booking: Booking) -> None:
@@ -164,8 +172,8 @@ class MemoryLedger(Unleased):
             resolved = self._resolved.get(hold_id)
             if resolved is None:
                 raise never_held(hold_id)
-            if not resolved.expired:
-                raise other_numbers(hold_id, numbers_of(resolved.booking), numbers_of(booking))
+            if resolved.settled is not None:
+                raise other_numbers(hold_id, numbers_of(resolved.settled), numbers_of(booking))
 
     def renew(self, owner: str, hold_ids: Sequence[str], lease_s: float) -> None:  # noqa: ARG002  # books and process die together
         """See `core.ports.Ledger.renew`."""
@@ -179,9 +187,8 @@ class MemoryLedger(Unleased):
     def charge(self, hold: Hold, booking: Booking) -> Settled:
         """See `core.ports.Ledger.charge`."""
         with self._lock:
-            known = self._resolved.get(hold.id)
-            if known is not None:
-                return self._settle_again(hold.id, booking)
+            if hold.id in self._resolved:
+                return self._resolved.settle_again(hold.id, booking)
             if hold.id in self._open:
                 raise LedgerConflict(
                     f"attempt {hold.id} is held: settle it instead of charging it.", attempt_id=hold.id
@@ -191,8 +198,18 @@ class MemoryLedger(Unleased):
             for balance in balances:
                 balance.move(posting, hold.at)
             self._totals.add(hold.facts, booking, booking.amounts.tokens)
-            self._remember(hold.id, Resolved(hold, booking, balances, booking.amounts.tokens))
+            self._resolved.add(Resolved(hold, booking, balances, booking.amounts.tokens, booking))
             return Settled(tuple(one.state(booking.at) for one in balances))
+
+    def adjust(self, adjustment: Adjustment) -> Adjusted:
+        """See `core.ports.Ledger.adjust`; the last 10,000 are known again."""
+        with self._lock:
+            if adjustment.attempt_id in self._open:
+                raise still_open(adjustment.attempt_id)
+            done, act = self._resolved.adjust(adjustment)
+            if act is not None:
+                self._events.append(act)
+            return done
 
     def sweep(self, now: datetime | None = None) -> int:
         """See `core.ports.Ledger.sweep`."""
@@ -210,7 +227,7 @@ class MemoryLedger(Unleased):
             del self._open[held.hold.id]
             booking = assumed(held.grant.amounts, held.kept, now)
             self._release(held, booking)
-            self._remember(held.hold.id, Resolved(held.hold, booking, held.balances, held.input_bound, expired=True))
+            self._resolved.add(Resolved(held.hold, booking, held.balances, held.input_bound, None, late=True))
         self._next_expiry = min((held.lease_until for held in self._open.values()), default=None)
         return len(over)
 
@@ -220,31 +237,6 @@ class MemoryLedger(Unleased):
         for balance in held.balances:
             balance.move(posting, held.hold.at)
         self._totals.add(held.hold.facts, booking, held.input_bound)
-
-    def _settle_again(self, hold_id: str, booking: Booking) -> Settled:
-        """A second booking: the same, another, or the truth after an assumed charge."""
-        known = self._resolved.get(hold_id)
-        if known is None:
-            raise never_held(hold_id)
-        if known.expired:
-            before, facts, bound = known.booking, known.hold.facts, known.input_bound
-            posting = corrected(before.amounts, booking.amounts)
-            for balance in known.balances:
-                balance.move(posting, known.hold.at)
-            self._totals.add(facts, before, bound, sign=-1)
-            self._totals.add(facts, booking, bound, at=before.at)
-            known.booking, known.expired, known.late = booking, False, True
-            return Settled(tuple(one.state(booking.at) for one in known.balances), late=True)
-        stands, came = numbers_of(known.booking), numbers_of(booking)
-        if stands != came:
-            raise other_numbers(hold_id, stands, came)
-        states = tuple(one.state(booking.at) for one in known.balances)
-        return Settled(states, duplicate=True, late=known.late)
-
-    def _remember(self, hold_id: str, resolved: Resolved) -> None:
-        self._resolved[hold_id] = resolved
-        if len(self._resolved) > _KEEP_RESOLVED:
-            self._resolved.popitem(last=False)
 
     # ---- budgets ---------------------------------------------------------------------------------------------------
 

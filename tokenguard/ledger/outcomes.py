@@ -10,7 +10,7 @@ from typing import Final
 from tokenguard.core.account import Amounts
 from tokenguard.core.books import Booking, Closure, Status
 from tokenguard.core.usage import Quality
-from tokenguard.errors import LedgerConflict, SettingsError
+from tokenguard.errors import AdjustRefused, LedgerConflict, SettingsError
 
 __all__ = [
     "DIMENSIONS",
@@ -18,9 +18,11 @@ __all__ = [
     "assumed",
     "check_dimensions",
     "never_held",
+    "not_there",
     "numbers_of",
     "other_numbers",
     "resolved_already",
+    "still_open",
     "strongest_first",
     "tokens_of",
 ]
@@ -133,4 +135,37 @@ def resolved_already(hold_id: str) -> LedgerConflict:
     return LedgerConflict(
         f"attempt {hold_id} was resolved already and cannot hold again. Give a new attempt its own id.",
         attempt_id=hold_id,
+    )
+
+
+def still_open(attempt_id: str) -> AdjustRefused:
+    """The refusal to adjust what is not settled."""
+    return AdjustRefused(
+        f"attempt {attempt_id} is not settled yet: its hold is open. Wait until its call ends, or until `tokenguard "
+        "sweep` charges what a dead process held, and try again.",
+        reason="open",
+        attempt_id=attempt_id,
+    )
+
+
+def not_there(attempt_id: str, pruned: str | None) -> AdjustRefused:
+    """The refusal to adjust what the books do not have, or have no more.
+
+    Args:
+        attempt_id: As it was asked for.
+        pruned: The month, as `YYYY-MM`, before which facts were pruned.
+    """
+    if pruned is None:
+        return AdjustRefused(
+            f"there is no attempt {attempt_id!r} in this ledger. Its id is `tg.receipt_of(reply).attempt_id`, and "
+            "`attempt_id` of its Settlement event.",
+            reason="unknown",
+            attempt_id=attempt_id,
+        )
+    return AdjustRefused(
+        f"there is no attempt {attempt_id!r} in this ledger, whose single calls from before {pruned} were pruned. Such "
+        "a month is closed: book what comes back for it outside, or restore a copy from before the pruning.",
+        reason="pruned",
+        attempt_id=attempt_id,
+        pruned_before=pruned,
     )

@@ -165,8 +165,7 @@ def write_event(tx: Tx, event: BookedEvent, *, taken_back: bool = False) -> None
     """Append an event with its lines and what it adds to its day; or the rows that take one back."""
     sign = -1 if taken_back else 1
     tx.run(tx.statements.insert(schema.spend_event), event_row(event, sign=sign))
-    # Only assumed charges are ever taken back, and those have no lines: nobody metered them.
-    lines = line_rows(event)
+    lines = line_rows(event, sign=sign)
     if lines:
         tx.append(schema.spend_line, lines)
     tx.run(tx.statements.insert(schema.rollup_delta), rollup_row(event, sign=sign))

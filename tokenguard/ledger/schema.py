@@ -205,7 +205,7 @@ transfer: Final = sa.Table(
     metadata,
     _ref("hold_id", key=True),
     sa.Column("held_at", Instant(), primary_key=True),
-    # 1 the hold, 2 its resolution, 3 the correction of an assumed charge: each at most once.
+    # 1 the hold, 2 its resolution, 3 and on each adjustment: the truth after an assumed charge, refunds, corrections.
     sa.Column("phase", sa.SmallInteger(), primary_key=True, autoincrement=False),
     _text("kind", length=16),
     _instant("at"),
@@ -218,7 +218,7 @@ spend_event: Final = sa.Table(
     "tg_spend_event",
     metadata,
     _ref("id", key=True),
-    # 1 as first booked; 2 takes 1 back, 3 states what was true.
+    # 1 as first booked; each even one takes the one before it back, the next states what is true since.
     sa.Column("revision", sa.SmallInteger(), primary_key=True, autoincrement=False),
     _instant("held_at"),
     _instant("at"),

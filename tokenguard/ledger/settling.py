@@ -1,21 +1,23 @@
-"""Resolving holds: posts, voids, unresolved attempts, leases that ended, and the truth that comes late."""
+"""Resolving holds: posts, voids, unresolved attempts, leases that ended. Later truths are in adjusting.py."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 
 from tokenguard.core.books import Booking, CallFacts, Hold, Settled, Status
-from tokenguard.core.posting import charged, corrected, resolved
+from tokenguard.core.posting import charged, resolved
 from tokenguard.core.verdict import AccountState
 from tokenguard.errors import LedgerConflict, LedgerInvariant
 from tokenguard.ledger import schema
 from tokenguard.ledger.accounts import Windows
-from tokenguard.ledger.event_rows import BookedEvent, event_of, facts_of, kept_json, kept_of
+from tokenguard.ledger.adjusting import settle_again
+from tokenguard.ledger.event_rows import BookedEvent, facts_of, kept_json, kept_of
+from tokenguard.ledger.history import history, queue_for, was_transferred
 from tokenguard.ledger.outcomes import assumed, never_held, numbers_of, other_numbers, tokens_of
 from tokenguard.ledger.postings import lock, move, open_balances, write_event, write_transfer
 from tokenguard.ledger.reserving import path_of
@@ -23,7 +25,7 @@ from tokenguard.ledger.rows import Granted, granted_of
 from tokenguard.ledger.slices import in_window
 from tokenguard.ledger.statements import Tx, one_of
 
-__all__ = ["SWEEP_BATCH", "charge", "keep", "renew", "settle", "settled_late", "sweep", "transfers_of"]
+__all__ = ["SWEEP_BATCH", "charge", "keep", "renew", "settle", "sweep"]
 
 SWEEP_BATCH: Final = 100
 """Holds per transaction, so that a sweep after a disaster does not keep everybody else waiting."""
@@ -36,7 +38,7 @@ def settle(tx: Tx, hold_id: str, booking: Booking) -> Settled:
     rows = tx.rows(tx.statements.take_hold(), {"id": hold_id})
     if not rows:
         tx.check_schema()
-        return _settle_again(tx, hold_id, booking)
+        return settle_again(tx, hold_id, booking)
     held_at, facts, granted = rows[0]
     kind = "void" if booking.status is Status.REJECTED and not booking.amounts.usd_pico else "post"
     return Settled(_resolve(tx, _Taken(hold_id, held_at, facts_of(facts), granted_of(granted)), booking, kind))
@@ -44,13 +46,11 @@ def settle(tx: Tx, hold_id: str, booking: Booking) -> Settled:
 
 def charge(tx: Tx, hold: Hold, booking: Booking, windows: Windows) -> Settled:
     """See `core.ports.Ledger.charge`. No hold is written: the post alone is the fact."""
-    if tx.on_server:
-        # A charge has no hold, and no key of a partitioned table tells two of one id apart whose times differ.
-        tx.select(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(hold.id, 0))))
-    if transfers_of(tx, hold.id):
+    queue_for(tx, hold.id)
+    if was_transferred(tx, hold.id):
         if tx.select(sa.select(schema.hold.c.id).where(schema.hold.c.id == hold.id)):
             raise LedgerConflict(f"attempt {hold.id} is held: settle it instead of charging it.", attempt_id=hold.id)
-        return _settle_again(tx, hold.id, booking)
+        return settle_again(tx, hold.id, booking)
     states = open_balances(tx, path_of(tx, hold.accounts, hold.scope_keys, hold.at, windows))
     posting = charged(booking.amounts)
     after = move(tx, states, posting)
@@ -64,11 +64,11 @@ def keep(tx: Tx, hold_id: str, booking: Booking) -> None:
     update = sa.update(schema.hold).where(schema.hold.c.id == hold_id)
     if tx.write(update.values(state="unresolved", kept=kept_json(booking))):
         return
-    kinds = [row["kind"] for row in transfers_of(tx, hold_id)]
-    if not kinds:
+    found = history(tx, hold_id)
+    if found is None:
         raise never_held(hold_id)
-    if kinds[-1] != "expire":
-        raise other_numbers(hold_id, numbers_of(_last_event(tx, hold_id).booking), numbers_of(booking))
+    if found.settled is not None:
+        raise other_numbers(hold_id, numbers_of(found.settled), numbers_of(booking))
 
 
 def renew(tx: Tx, owner: str, hold_ids: Sequence[str], lease_s: float) -> None:
@@ -131,67 +131,8 @@ def _resolve(tx: Tx, hold: _Taken, booking: Booking, kind: str) -> tuple[Account
     return in_window(tx, after, booking.at)
 
 
-def _settle_again(tx: Tx, hold_id: str, booking: Booking) -> Settled:
-    """A second booking: the same, another, or the truth after an assumed charge."""
-    transfers = transfers_of(tx, hold_id)
-    if not transfers:
-        raise never_held(hold_id)
-    ids = [leg[0] for leg in transfers[-1]["legs"]]
-    if transfers[-1]["kind"] == "expire":
-        return Settled(settled_late(tx, hold_id, ids, booking), late=True)
-    stands, came = numbers_of(_last_event(tx, hold_id).booking), numbers_of(booking)
-    if stands != came:
-        raise other_numbers(hold_id, stands, came)
-    states = in_window(tx, lock(tx, ids), booking.at)
-    return Settled(states, duplicate=True, late=transfers[-1]["kind"] == "adjust")
-
-
-def settled_late(tx: Tx, hold_id: str, account_ids: Sequence[str], booking: Booking) -> tuple[AccountState, ...]:
-    """Book the difference to the windows of the hold, take the assumed event back and state the true one.
-
-    Both new rows carry the instant of the assumed one, so that a report of that day becomes true instead of negative.
-    """
-    before = _last_event(tx, hold_id)
-    states = lock(tx, account_ids)
-    posting = corrected(before.booking.amounts, booking.amounts)
-    after = move(tx, states, posting)
-    write_transfer(tx, hold_id, states, posting, held_at=before.held_at, phase=3, kind="adjust", at=booking.at)
-    write_event(tx, replace(before, revision=2, booked_at=booking.at), taken_back=True)
-    used = tokens_of(booking, before.input_tokens)
-    true = replace(booking, at=before.booking.at)
-    write_event(
-        tx, replace(before, revision=3, booked_at=booking.at, booking=true, input_tokens=used[0], output_tokens=used[1])
-    )
-    return in_window(tx, after, booking.at)
-
-
 def _first_event(
     attempt_id: str, held_at: datetime, facts: CallFacts, booking: Booking, input_bound: int
 ) -> BookedEvent:
     used = tokens_of(booking, input_bound)
     return BookedEvent(attempt_id, 1, held_at, booking.at, facts, booking, used[0], used[1])
-
-
-def transfers_of(tx: Tx, hold_id: str) -> list[Mapping[str, Any]]:
-    """The facts about an attempt, in their phases; an open hold's only one is `hold`."""
-    row = schema.transfer.c
-    found = tx.select(sa.select(row.kind, row.legs).where(row.hold_id == hold_id).order_by(row.phase))
-    return [{"kind": kind, "legs": legs} for kind, legs in found]
-
-
-def _last_event(tx: Tx, hold_id: str) -> BookedEvent:
-    """The attempt's event as it stands."""
-    columns = tuple(schema.spend_event.c)
-    clause = (
-        sa.select(*columns).where(schema.spend_event.c.id == hold_id).order_by(schema.spend_event.c.revision.desc())
-    )
-    rows = tx.select(clause.limit(1))
-    if not rows:
-        # A step's id has a transfer too, but no attempt was ever held under it.
-        raise never_held(hold_id)
-    row = dict(zip((column.name for column in columns), rows[0], strict=True))
-    line = schema.spend_line.c
-    where = (line.event_id == hold_id, line.revision == row["revision"])
-    names = ("position", "meter", "quantity", "rate_pico", "amount_pico")
-    lines = tx.select(sa.select(*(line[name] for name in names)).where(*where))
-    return event_of(row, [dict(zip(names, one, strict=True)) for one in lines])

@@ -8,14 +8,28 @@ from secrets import token_hex
 from typing import Final
 
 from tokenguard.core.account import Account, Scope
+from tokenguard.core.adjusting import Adjusted, Adjustment
 from tokenguard.core.allowance import Exchange, Exchanged
 from tokenguard.core.books import Booking, Closure, Entry, GuardEvent, Hold, NodeSpend, Settled, Source, SpendRow
 from tokenguard.core.budget import Unit
 from tokenguard.core.clock import Clock, SystemClock
 from tokenguard.core.ids import Ids
+from tokenguard.core.statement import Billed, Reconciled
 from tokenguard.core.tree import Crowded
 from tokenguard.core.verdict import AccountState, Ask, Grant, Reason, Short
-from tokenguard.ledger import capping, closing, lending, orphans, queries, reserving, schema, settling, spending
+from tokenguard.ledger import (
+    adjusting,
+    capping,
+    closing,
+    lending,
+    orphans,
+    queries,
+    reconciling,
+    reserving,
+    schema,
+    settling,
+    spending,
+)
 from tokenguard.ledger.accounts import BudgetState, Windows
 from tokenguard.ledger.address import Address
 from tokenguard.ledger.engine import Database, Durability
@@ -154,6 +168,10 @@ class SqlLedger(Unleased):
             done = transact(lambda tx: lending.exchange(tx, request, windows), checks_schema=True)
         self._upkeep.after_settlement(len(request.paid))
         return done
+
+    def adjust(self, adjustment: Adjustment) -> Adjusted:
+        """See `core.ports.Ledger.adjust`."""
+        return self._database.transact(lambda tx: adjusting.adjust(tx, adjustment))
 
     def sweep(self, now: datetime | None = None) -> int:
         """See `core.ports.Ledger.sweep`."""
@@ -295,6 +313,18 @@ class SqlLedger(Unleased):
     def events_of(self, run_id: str) -> tuple[BookedEvent, ...]:
         """Every booked attempt in the tree below a run, corrections included, oldest first."""
         return self._database.read(lambda connection: queries.events_of(connection, run_id))
+
+    def reconcile(self, billed: Billed, *, scope_keys: tuple[str, ...], why: str, by: str, at: datetime) -> Reconciled:
+        """Book what a day's spend differs from what its provider billed; see `ledger.reconciling`.
+
+        Raises:
+            AdjustRefused: the day is not over, or its month was pruned.
+        """
+        return self._database.transact(
+            lambda tx: reconciling.reconcile(
+                tx, billed, scope_keys=scope_keys, why=why, by=by, at=at, windows=self._windows
+            )
+        )
 
     def verify(self) -> Verification:
         """Replay the facts and compare: transfers to balances, lines and rollups to events, to the pico-dollar."""

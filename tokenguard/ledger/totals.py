@@ -39,11 +39,9 @@ class Totals:
         self._cells: dict[_Key, _Cell] = {}
         self._nodes: dict[str, NodeTotal] = {}
 
-    def add(
-        self, facts: CallFacts, booking: Booking, input_bound: int, *, sign: int = 1, at: datetime | None = None
-    ) -> None:
-        """Add a booking, or take it back with `sign=-1`; `at` places a correction in the minute it corrects."""
-        key = _key(facts, booking, at or booking.at)
+    def add(self, facts: CallFacts, booking: Booking, input_bound: int, *, sign: int = 1) -> None:
+        """Add a booking, or take it back with `sign=-1`."""
+        key = _key(facts, booking)
         cell = self._cells.get(key)
         if cell is None:
             cell = self._cells[key] = _Cell()
@@ -96,7 +94,7 @@ class Totals:
         return tuple(sorted(rows, key=lambda row: (-row.usd.pico, row.by)))
 
 
-def _key(facts: CallFacts, booking: Booking, at: datetime) -> _Key:
+def _key(facts: CallFacts, booking: Booking) -> _Key:
     names = (
         facts.agent,
         facts.model,
@@ -109,7 +107,7 @@ def _key(facts: CallFacts, booking: Booking, at: datetime) -> _Key:
         facts.prompt_id,
     )
     labels = tuple(sorted(facts.labels.items())) if facts.labels else ()
-    return (_minute(at), names, booking.status, booking.quality, labels)
+    return (_minute(booking.at), names, booking.status, booking.quality, labels)
 
 
 def _minute(at: datetime) -> datetime:

@@ -19,12 +19,14 @@ from itertools import count
 from typing import Any
 
 from tokenguard.core.account import Amounts, Scope, accounts_on
+from tokenguard.core.adjusting import Adjustment, Adjusts
 from tokenguard.core.books import Booking, CallFacts, Closure, Entry, Hold, Kind, Status
 from tokenguard.core.budget import Budget, Unit
+from tokenguard.core.money import Money
 from tokenguard.core.ports import Backend, Ledger, Request
 from tokenguard.core.usage import Quality
 from tokenguard.core.verdict import Ask, Grant, Reason, Short
-from tokenguard.errors import LedgerConflict
+from tokenguard.errors import AdjustRefused, LedgerConflict
 from tokenguard.testing.model_server import ModelServer, Reply
 
 __all__ = ["BackendConformance", "LedgerConformance"]
@@ -160,6 +162,37 @@ class LedgerConformance(ABC):
         hold = self._hold(usd="0.10")
         self.ledger.reserve(hold, _ask(4))
         self.ledger.sweep(_LATER)
+
+        settled = self.ledger.settle(hold.id, _booking(1))
+
+        assert settled.late
+        assert self._state(hold).settled == _CENT
+
+    def test_a_refund_is_booked_once_and_never_above_what_stands(self) -> None:
+        """In the window that paid, by the adjustment's id; the settlement that is told again is still known."""
+        hold = self._hold(usd="0.10")
+        self.ledger.reserve(hold, _ask(4))
+        open_yet = _raises(AdjustRefused, lambda: self.ledger.adjust(_refund(hold, 1)))
+        self.ledger.settle(hold.id, _booking(4))
+
+        first, again = self.ledger.adjust(_refund(hold, 3)), self.ledger.adjust(_refund(hold, 3))
+
+        assert (first.after, first.duplicate, again.duplicate) == (Money("0.01"), False, True)
+        assert open_yet
+        assert _raises(LedgerConflict, lambda: self.ledger.adjust(_refund(hold, 2)))
+        assert _raises(AdjustRefused, lambda: self.ledger.adjust(replace(_refund(hold, 2), id="refund-2")))
+        assert _raises(
+            AdjustRefused, lambda: self.ledger.adjust(replace(_refund(hold, 1), id="x", attempt_id="nobody"))
+        )
+        assert self.ledger.settle(hold.id, _booking(4)).duplicate
+        assert self._state(hold).settled == _CENT
+
+    def test_a_late_settlement_after_a_refund_ends_at_the_truth(self) -> None:
+        """What was refunded of an assumption is superseded with it; nothing is credited twice."""
+        hold = self._hold(usd="0.10")
+        self.ledger.reserve(hold, _ask(4))
+        self.ledger.sweep(_LATER)
+        self.ledger.adjust(_refund(hold, 4))
 
         settled = self.ledger.settle(hold.id, _booking(1))
 
@@ -309,6 +342,10 @@ def _ask(cents: int) -> Ask:
 
 def _booking(cents: int) -> Booking:
     return Booking(_NOON, Status.OK, Quality.REPORTED, Amounts(cents * _CENT, 100, 1, 0), ceiling_pico=cents * _CENT)
+
+
+def _refund(hold: Hold, cents: int) -> Adjustment:
+    return Adjustment("refund-1", hold.id, Adjusts.REFUND, cents * _CENT, "an outage was credited", "ada", _NOON)
 
 
 def _failure_of(backend: Backend, request: Request) -> Any:

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from tokenguard.core.adjusting import Adjustment, Adjusts
 from tokenguard.core.allowance import Exchange, Exchanged
+from tokenguard.core.money import Money
 from tokenguard.core.verdict import Grant
 from tokenguard.errors import LedgerUnavailable
 from tokenguard.ledger.forwarding import Forwarding
@@ -260,3 +262,13 @@ def test_reads_tell_what_was_paid_first(one: Any) -> None:
     one.call()
     assert one.ledger.lineage("run-1")[0].usd.pico == 6 * one.desk.cent
     assert isinstance(one.reserve()[1], Grant)
+
+
+def test_what_was_just_paid_can_be_refunded(one: Any) -> None:
+    hold_id = one.call()
+
+    refund = Adjustment("refund", hold_id, Adjusts.REFUND, one.desk.cent, "goodwill", "ada", one.clock.now())
+    done = one.ledger.adjust(refund)
+
+    assert done.after == Money(0)
+    assert one.settled() == 2
