@@ -18,7 +18,7 @@ __all__ = ["DEFAULT_ALLOWANCE", "PERIODS", "Budget", "Limits", "Per", "Unit"]
 Per: TypeAlias = str
 """One of `PERIODS`, or a rolling one: `rolling 24h` (minutes `m`, hours `h`, days `d`; 1 minute to 366 days)."""
 PERIODS: Final[tuple[str, ...]] = ("run", "minute", "hour", "day", "week", "month", "total")
-DEFAULT_ALLOWANCE: Final = Money("0.50")
+DEFAULT_ALLOWANCE: Final = Money("0.25")
 """What `allowance=True` means; chosen from the curve in benchmarks/README.md."""
 
 

@@ -37,8 +37,8 @@ _TELL_S: Final = 5.0
 _SOON_S: Final = 2.0
 """A lease that is spent sooner was too small."""
 _REST_S: Final = 1.0
-_IDLE_S: Final = 1.0
-"""Seconds without a call after which a lease goes back."""
+_IDLE_S: Final = 5.0
+"""Seconds without a call after which a lease goes back (benchmarks/fleet_curve.py)."""
 _KEPT_IDLE_S: Final = 300.0
 """The same where leases are kept for a time in which the ledger is away."""
 _FORGET_S: Final = 60.0
