@@ -4,9 +4,9 @@
 
 Two hundred processes call a model at random times under one organisation's budget, whose row only one transaction can
 have at a time. What a process leases, when it asks and what the ledger lends are the rules of the package
-(`core/allowance.py`, `ledger/purse.py`'s seconds); what a transaction takes is measured (`fleet.py`, PostgreSQL). The last
-minute is the approach to the cap: what is leased there and not used is what others wait for. `Budget(allowance=True)`
-means the size that these figures speak for. No bar: it is a curve.
+(`core/allowance.py` and the seconds of `ledger/purses.py`); what a transaction takes is measured (`fleet.py`, on
+PostgreSQL). It ends near the cap, where what is leased and not used is what others wait for. No bar: it is a curve, and
+`Budget(allowance=True)` means the size at which it bends.
 """
 
 from __future__ import annotations

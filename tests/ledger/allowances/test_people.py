@@ -112,7 +112,7 @@ def test_what_is_in_flight_when_a_run_ends_stays_held_until_it_is_settled(one: A
     assert one.settled() == 3
 
 
-@pytest.mark.parametrize(("bridges", "left"), [(False, 0), (True, 4)])
+@pytest.mark.parametrize(("bridges", "left"), [(False, 0), (True, 2)])
 def test_a_lease_goes_back_when_nothing_was_called_for_five_seconds(process: Any, *, bridges: bool, left: int) -> None:
     found = process(bridges=bridges, tick_s=None)
     found.call()
