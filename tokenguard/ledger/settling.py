@@ -143,7 +143,7 @@ def _settle_again(tx: Tx, hold_id: str, booking: Booking) -> Settled:
     if stands != came:
         raise other_numbers(hold_id, stands, came)
     states = in_window(tx, lock(tx, ids), booking.at)
-    return Settled(states, duplicate=True, late=transfers[-1]["kind"] == "adjust")
+    return Settled(states, duplicate=not tx.again, late=transfers[-1]["kind"] == "adjust")
 
 
 def _correct(tx: Tx, hold_id: str, account_ids: Sequence[str], booking: Booking) -> tuple[AccountState, ...]:
