@@ -225,10 +225,15 @@ class LedgerError(TokenguardError):
 
 
 class LedgerUnavailable(LedgerError):
-    """The database is locked, full, read-only or away; `.database` names it without credentials."""
+    """The database is locked, full, read-only or away; `.database` names it without credentials.
+
+    Attributes:
+        in_doubt: Nobody knows whether the last transaction was written: its connection was lost during the commit.
+    """
 
     code = "ledger_unavailable"
     database: str
+    in_doubt: bool = False
 
 
 class LedgerConflict(LedgerError):

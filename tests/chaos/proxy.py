@@ -71,6 +71,9 @@ class Proxy:
         """The next answer is lost, and its connection with it."""
         self.refuses = False
         self.silent = False
+        self.lost: tuple[bytes, bool, bool] | None = None
+        """Words of a request whose answer will be lost, whether it still arrives, whether nothing is accepted then."""
+        self.has_lost = threading.Event()
         self.port = 0
 
     async def listen(self) -> None:
@@ -94,6 +97,11 @@ class Proxy:
     def swallow(self) -> None:
         """Lose the next answer."""
         self.swallows = True
+
+    def lose(self, words: bytes, *, arrives: bool = True, then_refuse: bool = False) -> None:
+        """Lose the answer to the next request with these words in it, or the request too, and the connection."""
+        self.has_lost.clear()
+        self.lost = words, arrives, then_refuse
 
     def stall(self, *, on: bool) -> None:
         """Let nothing through, or go on."""
@@ -161,6 +169,12 @@ class _Side(asyncio.Protocol):
             self.transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
+        if not self.answers and self.proxy.lost is not None and self.proxy.lost[0] in data:
+            _, self.proxy.swallows, self.proxy.refuses = self.proxy.lost
+            self.proxy.lost = None
+            self.proxy.has_lost.set()
+            if not self.proxy.swallows:
+                self.end(reset=True)
         if self.answers and self.proxy.swallows:
             self.proxy.swallows = False
             self.end(reset=True)

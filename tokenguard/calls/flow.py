@@ -7,6 +7,7 @@ outermost scope first.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from tokenguard.core.books import Closure
 from tokenguard.core.ports import Failure
 from tokenguard.core.stops import closes_run, error_from, error_of
 from tokenguard.core.verdict import Grant, Reason, Short
-from tokenguard.errors import HeadroomBusy, SpendRefused, TokenguardError, Unpriceable
+from tokenguard.errors import HeadroomBusy, LedgerError, SpendRefused, TokenguardError, Unpriceable
 
 if TYPE_CHECKING:
     from tokenguard.calls.call import Call, Target
@@ -174,8 +175,11 @@ def _asked(attempt: Attempt, ask_: Ask, parts: Parts) -> Flow[Grant | Short | Cl
     marks = [(one, one.stopped) for one in node.lineage if one.stopped is not None] if node else []
     try:
         verdict = yield from ask(Reserve(attempt.hold, ask_))
-    except TokenguardError:
-        raise  # The ledger's own word: nothing was written.
+    except TokenguardError as refusal:
+        if getattr(refusal, "in_doubt", False):
+            with suppress(LedgerError):  # It may still be away: then what was written ends with its lease.
+                yield from returned(Sent(attempt, Grant(ask_.amounts(0), 0), parts.clock.monotonic()), parts)
+        raise  # Else it is the ledger's own word that nothing was written.
     except BaseException:
         yield from returned(Sent(attempt, Grant(ask_.amounts(0), 0), parts.clock.monotonic()), parts)
         raise

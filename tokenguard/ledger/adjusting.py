@@ -58,7 +58,7 @@ def settle_again(tx: Tx, attempt_id: str, booking: Booking) -> Settled:
         used = tokens_of(booking, found.stands.input_tokens)
         return Settled(_restate(tx, found, booking, booking.at, used), late=True)
     states = in_window(tx, lock(tx, found.account_ids), booking.at)
-    return Settled(states, duplicate=True, late=found.late)
+    return Settled(states, duplicate=not tx.again, late=found.late)
 
 
 def adjust(tx: Tx, adjustment: Adjustment) -> Adjusted:

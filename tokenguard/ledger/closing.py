@@ -19,7 +19,9 @@ __all__ = ["close_run", "end_closures", "record", "reopen", "standing", "standin
 
 def close_run(tx: Tx, closure: Closure, row_id: str) -> bool:
     """See `core.ports.Ledger.close_run`. A run may be closed by several caps and a person; each ends on its own."""
-    return bool(tx.run(tx.statements.insert_missing(schema.closure), closure_row(closure, row_id)))
+    if tx.run(tx.statements.insert_missing(schema.closure), closure_row(closure, row_id)):
+        return True
+    return tx.again and bool(tx.select(sa.select(schema.closure.c.id).where(schema.closure.c.id == row_id)))
 
 
 def reopen(tx: Tx, run_id: str, *, by: str, why: str, at: datetime, ids: Ids) -> bool:

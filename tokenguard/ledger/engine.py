@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import random
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -22,8 +21,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tokenguard.errors import BadAmount, LedgerUnavailable
 from tokenguard.ledger.address import Address
-from tokenguard.ledger.faults import CONNECTIONS_MAX, may_pass, mismatch, unavailable
+from tokenguard.ledger.faults import CONNECTIONS_MAX, doubtful, is_disk_error, mismatch, unavailable
 from tokenguard.ledger.statements import SchemaMoved, Statements, Tx
+from tokenguard.ledger.tries import Lost, Tries
 
 __all__ = ["LARGEST_ON_SQLITE", "Database", "Durability"]
 
@@ -32,9 +32,6 @@ Durability = Literal["normal", "full"]
 
 LARGEST_ON_SQLITE: Final = 2**63 - 1
 """Pico-dollars in a signed 64-bit column: $9,223,372."""
-
-_ATTEMPTS: Final = 8
-_BACKOFF_S: Final = 0.005
 
 _compact: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
@@ -109,39 +106,42 @@ class Database:
 
         return engine
 
-    def transact(self, work: Callable[[Tx], T], *, checks_schema: bool = False) -> T:
+    def transact(self, work: Callable[[Tx], T], *, checks_schema: bool = False, repeatable: bool = False) -> T:
         """Run `work` in one write transaction; all of it is written, or nothing.
 
-        `work` may run several times: contention that passes is tried again, a bounded number of times.
+        `work` may run several times: what passes is tried again, a bounded number of times (see tries.py).
 
         Args:
             work: Writes; only after the schema was found to be this code's.
             checks_schema: It finds that out itself, with a statement that it needs anyway.
+            repeatable: The books know it by its ids, so that doing it twice is doing it once: where the answer to a
+                commit is lost, it is done again, with `Tx.again`, and its caller hears the truth.
 
         Raises:
-            LedgerUnavailable: the database cannot be written.
+            LedgerUnavailable: the database cannot be written; `in_doubt` where nobody knows whether it was.
             SchemaMismatch: somebody upgraded it since it was opened, or put an older copy back.
             BadAmount: an amount is larger than a SQLite column.
         """
         job = work if checks_schema else partial(_on_our_schema, work)
-        attempts = 2 if self.address.is_sqlite else _ATTEMPTS
-        for attempt in range(1, attempts + 1):
+        tries = Tries(in_file=self.address.is_sqlite, repeatable=repeatable)
+        while True:
             try:
-                return self._once(job)
+                return self._once(job, again=tries.in_doubt)
             except SchemaMoved as moved:
                 raise mismatch(moved.found, self.name) from None
-            except self._driver_error as error:
-                if attempt == attempts or not may_pass(error):
-                    raise unavailable(error, self.name) from error
-            except SQLAlchemyError as error:
-                raise unavailable(error, self.name) from error
             except OverflowError as error:
                 raise BadAmount(
                     "an amount is above what a SQLite ledger can hold ($9,223,372, or 2^63 tokens). Use PostgreSQL.",
                     largest=LARGEST_ON_SQLITE,
                 ) from error
-            time.sleep(random.uniform(0, _BACKOFF_S * 2**attempt))  # noqa: S311  # spreads retries, guards no secret
-        raise AssertionError("the loop returns or raises")  # pragma: no cover - for the type checker
+            except (Lost, self._driver_error, SQLAlchemyError) as error:
+                pause_s = tries.pause_after(error)
+                if pause_s is None:
+                    cause = error.cause if isinstance(error, Lost) else error
+                    if tries.in_doubt:
+                        raise doubtful(self.name, repeatable=repeatable) from cause
+                    raise unavailable(cause, self.name) from cause
+            time.sleep(pause_s)
 
     def read(self, work: Callable[[sa.Connection], T]) -> T:
         """Run `work` on one consistent snapshot.
@@ -158,14 +158,14 @@ class Database:
         except SQLAlchemyError as error:
             raise unavailable(error, self.name) from error
 
-    def _once(self, work: Callable[[Tx], T]) -> T:
+    def _once(self, work: Callable[[Tx], T], *, again: bool) -> T:
         """One attempt at a transaction."""
         if self.address.is_sqlite:
             return self._once_on_file(work)
         pooled = self.engine.raw_connection()
         driver: Any = pooled.driver_connection
         try:
-            return self._committed(driver, work)
+            return self._committed(driver, work, again=again)
         finally:
             if driver.closed:
                 pooled.invalidate()  # Lost on the way; the pool would try to roll it back, and log that it cannot.
@@ -191,15 +191,23 @@ class Database:
         finally:
             lock.release()
 
-    def _committed(self, driver: Any, work: Callable[[Tx], T]) -> T:
-        """Commit what `work` did, or roll it back on any error, an interrupt by the user included."""
+    def _committed(self, driver: Any, work: Callable[[Tx], T], *, again: bool = False) -> T:
+        """Commit what `work` did, or roll it back on any error, an interrupt by the user included.
+
+        Raises:
+            Lost: the connection is gone, or the disk failed in the commit.
+        """
+        asked = False
         try:
-            result = work(Tx(driver, self.statements, self.largest, self.now() if self.now else None))
+            result = work(Tx(driver, self.statements, self.largest, self.now() if self.now else None, again=again))
+            asked = True
             driver.commit()
-        except BaseException:
+        except BaseException as error:
             # A connection that is lost rolls back by itself, and what lost it is the error to tell.
             with contextlib.suppress(self._driver_error):
                 driver.rollback()
+            if isinstance(error, self._driver_error) and _is_gone(driver, error, asked=asked):
+                raise Lost(error, in_doubt=asked) from error
             raise
         return result
 
@@ -220,3 +228,8 @@ class Database:
 def _on_our_schema(work: Callable[[Tx], T], tx: Tx) -> T:
     tx.check_schema()
     return work(tx)
+
+
+def _is_gone(driver: Any, error: Exception, *, asked: bool) -> bool:
+    """Whether nobody will answer for the transaction. A file's connection stays; its disk may fail in a commit."""
+    return bool(getattr(driver, "closed", False)) or (asked and is_disk_error(error))

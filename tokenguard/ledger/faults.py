@@ -13,7 +13,17 @@ from sqlalchemy.exc import TimeoutError as PoolExhausted
 from tokenguard.errors import LedgerError, LedgerUnavailable, SchemaMismatch
 from tokenguard.ledger.schema import SCHEMA_VERSION
 
-__all__ = ["CONNECTIONS_MAX", "CONNECTION_WAIT_S", "behind", "may_pass", "mismatch", "sentence_for", "unavailable"]
+__all__ = [
+    "CONNECTIONS_MAX",
+    "CONNECTION_WAIT_S",
+    "behind",
+    "doubtful",
+    "is_disk_error",
+    "may_pass",
+    "mismatch",
+    "sentence_for",
+    "unavailable",
+]
 
 CONNECTIONS_MAX: Final = 32
 """To a server, per process: the pool that `engine.py` makes."""
@@ -94,6 +104,30 @@ def unavailable(error: BaseException, database: str) -> LedgerError:
     if _sqlstate(inner) == _UNDEFINED_TABLE:
         return behind(None, database)
     return LedgerUnavailable(sentence_for(inner, database), database=database)
+
+
+def doubtful(database: str, *, repeatable: bool) -> LedgerUnavailable:
+    """The error for a transaction of which nobody knows whether it was written.
+
+    Args:
+        database: The ledger's name.
+        repeatable: Its id is in the books, so that it counts once however often it is made.
+    """
+    move = (
+        "Making it again is safe, because its id counts once; a hold that nobody settles is charged when its lease ends"
+        if repeatable
+        else "Look with `tokenguard budget list` and `tokenguard runs list` before you make it again"
+    )
+    return LedgerUnavailable(
+        f"ledger {database} was lost while it committed: the transaction may be in the books or not. {move}.",
+        database=database,
+        in_doubt=True,
+    )
+
+
+def is_disk_error(error: BaseException) -> bool:
+    """Whether SQLite's disk failed, after which a commit may be on it or not."""
+    return _sqlite_code(error) == _IOERR
 
 
 def behind(found: str | None, database: str) -> SchemaMismatch:

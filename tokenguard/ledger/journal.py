@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from tokenguard.core.books import Booking, Closure, Hold, Settled
+from tokenguard.core.books import Booking, Closure, Hold, Settled, Status
 from tokenguard.errors import LedgerConflict, LedgerError, LedgerUnavailable, SchemaMismatch
 from tokenguard.ledger.forwarding import Forwarding
 from tokenguard.ledger.spool import SUFFIX, Spool, orphans
@@ -229,7 +229,12 @@ def _finished(spool: Spool, ledger: Ledger, *, keep: bool) -> Replayed:
 def _book(record: dict[str, Any], ledger: Ledger) -> None:
     booking = _bookings().validate_python(record["booking"])
     if record["do"] == "settle":
-        ledger.settle(record["hold_id"], booking)
+        try:
+            ledger.settle(record["hold_id"], booking)
+        except LedgerConflict as conflict:
+            # A reservation in doubt was given back, and had not been written: nothing is owed and nothing held.
+            if conflict.facts.get("reserved", True) or booking.status is not Status.REJECTED:
+                raise
     else:
         ledger.charge(_holds().validate_python(record["hold"]), booking)
 

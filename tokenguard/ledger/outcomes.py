@@ -115,6 +115,7 @@ def never_held(hold_id: str) -> LedgerConflict:
     return LedgerConflict(
         f"attempt {hold_id} has no hold in this ledger: it was never reserved here. Reserve before you settle.",
         attempt_id=hold_id,
+        reserved=False,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from secrets import token_hex
-from typing import Final
+from typing import Final, TypeVar
 
 from tokenguard.core.account import Account, Scope
 from tokenguard.core.adjusting import Adjusted, Adjustment
@@ -37,11 +37,14 @@ from tokenguard.ledger.event_rows import BookedEvent
 from tokenguard.ledger.prepare import prepare
 from tokenguard.ledger.replay import Verification, verify
 from tokenguard.ledger.reserving import LeaseOver
+from tokenguard.ledger.statements import Tx
 from tokenguard.ledger.steady import steady_clock
 from tokenguard.ledger.unleased import Unleased
 from tokenguard.ledger.upkeep import Upkeep
 
 __all__ = ["SqlLedger"]
+
+T = TypeVar("T")
 
 _LOOK_EVERY_S: Final = 1.0
 
@@ -110,21 +113,21 @@ class SqlLedger(Unleased):
     def enter(self, entry: Entry) -> Short | Closure | Crowded | None:
         """See `core.ports.Ledger.enter`."""
         self._upkeep.look_at_month(entry.at)
-        verdict = self._database.transact(lambda tx: reserving.enter(tx, entry, self._windows))
+        verdict = self._repeatable(lambda tx: reserving.enter(tx, entry, self._windows))
         if isinstance(verdict, Crowded) and verdict.kind == "children" and entry.enforce and self._reclaimed():
-            return self._database.transact(lambda tx: reserving.enter(tx, entry, self._windows))
+            return self._repeatable(lambda tx: reserving.enter(tx, entry, self._windows))
         return verdict
 
     def leave(self, node_id: str, *, outcome: str, at: datetime) -> None:
         """See `core.ports.Ledger.leave`."""
-        self._database.transact(lambda tx: reserving.leave(tx, node_id, outcome, at))
+        self._repeatable(lambda tx: reserving.leave(tx, node_id, outcome, at))
 
     # ---- calls -----------------------------------------------------------------------------------------------------
 
     def reserve(self, hold: Hold, ask: Ask) -> Grant | Short | Closure:
         """See `core.ports.Ledger.reserve`."""
         self._upkeep.look_at_month(hold.at)
-        transact, windows = self._database.transact, self._windows
+        transact, windows = self._repeatable, self._windows
         try:
             verdict = transact(lambda tx: reserving.reserve(tx, hold, ask, windows, swept=False), checks_schema=True)
         except LeaseOver:
@@ -136,22 +139,22 @@ class SqlLedger(Unleased):
 
     def settle(self, hold_id: str, booking: Booking) -> Settled:
         """See `core.ports.Ledger.settle`."""
-        settled = self._database.transact(lambda tx: settling.settle(tx, hold_id, booking), checks_schema=True)
+        settled = self._repeatable(lambda tx: settling.settle(tx, hold_id, booking), checks_schema=True)
         self._upkeep.after_settlement()
         return settled
 
     def keep(self, hold_id: str, booking: Booking) -> None:
         """See `core.ports.Ledger.keep`."""
-        self._database.transact(lambda tx: settling.keep(tx, hold_id, booking))
+        self._repeatable(lambda tx: settling.keep(tx, hold_id, booking))
 
     def renew(self, owner: str, hold_ids: Sequence[str], lease_s: float) -> None:
         """See `core.ports.Ledger.renew`."""
-        self._database.transact(lambda tx: settling.renew(tx, owner, hold_ids, lease_s))
+        self._repeatable(lambda tx: settling.renew(tx, owner, hold_ids, lease_s))
 
     def charge(self, hold: Hold, booking: Booking) -> Settled:
         """See `core.ports.Ledger.charge`."""
         self._upkeep.look_at_month(hold.at)
-        return self._database.transact(lambda tx: settling.charge(tx, hold, booking, self._windows))
+        return self._repeatable(lambda tx: settling.charge(tx, hold, booking, self._windows))
 
     def caps(self, hold: Hold) -> dict[str, int] | None:
         """See `ledger.conditions.Lender.caps`."""
@@ -160,12 +163,12 @@ class SqlLedger(Unleased):
     def exchange(self, request: Exchange) -> Exchanged:
         """See `ledger.conditions.Lender.exchange`."""
         self._upkeep.look_at_month(request.lease.at)
-        transact, windows = self._database.transact, self._windows
+        windows = self._windows
         try:
-            done = transact(lambda tx: lending.exchange(tx, request, windows), checks_schema=True)
+            done = self._repeatable(lambda tx: lending.exchange(tx, request, windows), checks_schema=True)
         except lending.BalancesMissing:
-            transact(lambda tx: lending.open_path(tx, request, windows))
-            done = transact(lambda tx: lending.exchange(tx, request, windows), checks_schema=True)
+            self._repeatable(lambda tx: lending.open_path(tx, request, windows))
+            done = self._repeatable(lambda tx: lending.exchange(tx, request, windows), checks_schema=True)
         self._upkeep.after_settlement(len(request.paid))
         return done
 
@@ -198,12 +201,12 @@ class SqlLedger(Unleased):
             self.before_burying()
             dead = self._database.read(orphans.dead_owners)
         if dead:
-            self._database.transact(lambda tx: orphans.bury(tx, dead))
+            self._repeatable(lambda tx: orphans.bury(tx, dead))
         return bool(dead)
 
     def _sweep(self, now: datetime | None) -> int:
         swept = 0
-        while batch := self._database.transact(lambda tx: settling.sweep(tx, now)):
+        while batch := self._repeatable(lambda tx: settling.sweep(tx, now)):
             swept += batch
         return swept
 
@@ -212,7 +215,7 @@ class SqlLedger(Unleased):
     def declare(self, scope: Scope, at: datetime, source: Source = Source.CODE) -> None:
         """See `core.ports.Ledger.declare`."""
         if scope.budgets:
-            self._database.transact(lambda tx: capping.declare(tx, scope, at, self._windows, source))
+            self._repeatable(lambda tx: capping.declare(tx, scope, at, self._windows, source))
 
     def set_cap(self, scope_key: str, unit: Unit, per: str, tz: str, cap: int, *, by: str, at: datetime) -> None:
         """See `core.ports.Ledger.set_cap`."""
@@ -261,7 +264,7 @@ class SqlLedger(Unleased):
     def close_run(self, closure: Closure) -> bool:
         """See `core.ports.Ledger.close_run`."""
         row_id = self._ids.new()
-        return self._database.transact(lambda tx: closing.close_run(tx, closure, row_id))
+        return self._repeatable(lambda tx: closing.close_run(tx, closure, row_id))
 
     def reopen(self, run_id: str, *, by: str, why: str, at: datetime) -> bool:
         """See `core.ports.Ledger.reopen`."""
@@ -273,7 +276,11 @@ class SqlLedger(Unleased):
 
     def record(self, event: GuardEvent) -> None:
         """See `core.ports.Ledger.record`."""
-        self._database.transact(lambda tx: closing.record(tx, event))
+        self._repeatable(lambda tx: closing.record(tx, event))
+
+    def _repeatable(self, work: Callable[[Tx], T], *, checks_schema: bool = False) -> T:
+        """What the books know by its ids: where the answer to a commit is lost, they are asked by doing it again."""
+        return self._database.transact(work, checks_schema=checks_schema, repeatable=True)
 
     # ---- reads -----------------------------------------------------------------------------------------------------
 
@@ -292,7 +299,7 @@ class SqlLedger(Unleased):
         found = self._database.read(queries.secret)
         if found is None:
             row = {"name": queries.SECRET, "value": token_hex(32)}
-            self._database.transact(lambda tx: tx.run(tx.statements.insert_missing(schema.meta), row))
+            self._repeatable(lambda tx: tx.run(tx.statements.insert_missing(schema.meta), row))
             found = self._database.read(queries.secret)
         assert found is not None, "written above, by this process or by another"
         self._secret = found

@@ -58,10 +58,16 @@ class SchemaMoved(Exception):  # noqa: N818  # a signal to the connection, which
 class Tx:
     """One open write transaction on the driver's connection."""
 
-    __slots__ = ("_driver", "_wrote", "began", "largest", "statements")
+    __slots__ = ("_driver", "_wrote", "again", "began", "largest", "statements")
 
     def __init__(
-        self, driver: Driver, statements: Statements, largest: int | None, began: datetime | None = None
+        self,
+        driver: Driver,
+        statements: Statements,
+        largest: int | None,
+        began: datetime | None = None,
+        *,
+        again: bool = False,
     ) -> None:
         self._driver = driver
         self.statements = statements
@@ -69,6 +75,8 @@ class Tx:
         """The largest amount a column holds; None: more than anybody has."""
         self.began = began
         """The books' instant, where the database has no clock of its own (docs/adr/0013)."""
+        self.again = again
+        """The same work was committed before, and nobody answered: what is found of it was written by this caller."""
         self._wrote = False
 
     def now(self) -> datetime:
