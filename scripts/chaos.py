@@ -26,6 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from chaos.rounds import Outcome, arena  # noqa: E402  # the path is set above
 
 KINDS = ("sqlite", "postgres")
+COUNTED = ("requests", "acknowledged", "assumed", "killed", "journaled", "replayed", "inherited", "looks")
 
 
 def main() -> int:
@@ -89,15 +90,16 @@ def _row(outcome: Outcome) -> dict[str, Any]:
         "assumed": outcome.assumed,
         "looks": outcome.looks,
         "killed": outcome.killed,
+        "journaled": outcome.journaled,
+        "replayed": outcome.replayed,
+        "inherited": outcome.inherited,
         "met": outcome.met,
         "took_s": round(outcome.took_s, 2),
     }
 
 
 def _totals(rows: list[dict[str, Any]], took_s: float) -> dict[str, Any]:
-    counts = {
-        name: sum(row[name] for row in rows) for name in ("requests", "acknowledged", "assumed", "looks", "killed")
-    }
+    counts = {name: sum(row[name] for row in rows) for name in COUNTED}
     faults = Counter(what for row in rows for what in row["faults"])
     met = sum((Counter(row["met"]) for row in rows), Counter[str]())
     broken = sum(bool(row["findings"]) for row in rows)
@@ -105,7 +107,7 @@ def _totals(rows: list[dict[str, Any]], took_s: float) -> dict[str, Any]:
 
 
 def _say(totals: dict[str, Any], broken: list[dict[str, Any]]) -> None:
-    for name in ("rounds", "took_s", "requests", "acknowledged", "assumed", "killed", "looks"):
+    for name in ("rounds", "took_s", *COUNTED):
         print(f"{name:14} {totals[name]:,}")
     for name in ("faults", "met"):
         print(f"{name:14} " + ", ".join(f"{count} {what}" for what, count in Counter(totals[name]).most_common()))

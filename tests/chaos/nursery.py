@@ -1,4 +1,4 @@
-"""A process that has everything loaded and forks workers: `python -m chaos.nursery KIND DATABASE MODEL_PORT`.
+"""A process that has everything loaded and forks workers: `chaos.nursery KIND DATABASE MODEL_PORT SPOOLS`.
 
 Reads seeds, one a line; for each lets the workers of that round live and prints what they said and how they ended, as
 one line of JSON. It has no threads, so that forking is safe.
@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, cast
 
 from support import PENNY, PRICES, ask
@@ -53,12 +54,16 @@ class _Child:
 class _Round:
     """The processes of one round."""
 
-    def __init__(self, plan: Plan, ledger: SqlLedger, model_port: int) -> None:
+    def __init__(self, plan: Plan, ledger: SqlLedger, model_port: int, spools: Path) -> None:
         self._plan, self._ledger = plan, ledger
         self._began_s = time.monotonic()
         self._selector = selectors.DefaultSelector()
         model = ("127.0.0.1", model_port)
-        self._workers = [self._fork(partial(live, plan, one, ledger, model)) for one in plan.workers]
+        mine = spools / str(plan.seed)
+        self._workers = [
+            self._fork(lambda say, one=one: live(plan, one, ledger, spools=mine, model=model, say=say))
+            for one in plan.workers
+        ]
         self._children = list(self._workers)
         self._acts = sorted(self._planned(), key=lambda one: one[0])
 
@@ -145,12 +150,12 @@ def _hog(ledger: SqlLedger, say: Callable[[str], None]) -> None:
         ledger._database.transact(hold_on)
 
 
-def main(kind: Kind, database: str, model_port: int) -> None:
+def main(kind: Kind, database: str, model_port: int, spools: Path) -> None:
     """Serve rounds until the input ends."""
     ledger = _warm_ledger(database)
     _say("ready")
     for line in sys.stdin:
-        _say(json.dumps(_Round(plan_of(int(line), kind), ledger, model_port).run()))
+        _say(json.dumps(_Round(plan_of(int(line), kind), ledger, model_port, spools).run()))
 
 
 def _say(line: str) -> None:
@@ -172,4 +177,4 @@ def _warm_ledger(database: str) -> SqlLedger:
 
 
 if __name__ == "__main__":
-    main(cast("Kind", sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    main(cast("Kind", sys.argv[1]), sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))

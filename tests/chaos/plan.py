@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Final, Literal
 
@@ -23,6 +23,7 @@ _DEATHS: Final = (
     "after sending",
     "after the answer",
 )
+_JOURNAL_DEATHS: Final = ("before journaling", "after journaling", "before a replay", "in a replay")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,12 @@ class WorkerPlan:
     """Its disk is full from one transaction to another (SQLite)."""
     closes: bool = True
     """Whether it closes its guard at the end, or just ends."""
+    begins_s: float = 0.0
+    """Later than the others, who may be dead by then."""
 
     def __str__(self) -> str:
         words = [f"{self.calls} calls for {self.team}, busy={self.busy}"]
+        words += [f"begins at {self.begins_s:.2f} s"] if self.begins_s else []
         words += [f"dies {self.dies[0]} number {self.dies[1]}"] if self.dies else []
         words += [f"killed at {self.killed_at_s:.2f} s"] if self.killed_at_s is not None else []
         words += [f"suspended at {self.stopped[0]:.2f} s for {self.stopped[1]:.2f} s"] if self.stopped else []
@@ -86,10 +90,15 @@ class Plan:
     workers: tuple[WorkerPlan, ...]
     hog: tuple[float, float] | None
     """Another process writes to the balances at (seconds) and is killed before it commits, after (seconds)."""
+    journals: bool = False
+    """Workers journal what they cannot book; the ledger is cut off while they settle."""
+    sweeps_first: bool = False
+    """After the round, holds are charged before the journals of the dead are booked."""
 
     def __str__(self) -> str:
         caps = f"caps {self.org_cents}/{self.team_cents}/{self.run_cents}/{self.agent_cents} cents"
-        lines = [f"seed {self.seed} on {self.kind}: {caps}, {self.deadline_s:.1f} s"]
+        journal = ", journaled, swept first" if self.sweeps_first else ", journaled" if self.journals else ""
+        lines = [f"seed {self.seed} on {self.kind}: {caps}, {self.deadline_s:.1f} s{journal}"]
         lines += [f"  worker {place}: {one}" for place, one in enumerate(self.workers)]
         lines += [f"  {one}" for one in self.faults]
         lines += [f"  {self.hog[0]:.2f} s: a writer is killed after {self.hog[1]:.2f} s"] if self.hog else []
@@ -102,7 +111,7 @@ def plan_of(seed: int, kind: Kind) -> Plan:
     faults = tuple(sorted(_faults(dice, kind), key=lambda one: one.at_s))
     restarts = sum(one.what == "restart" for one in faults)
     org_cents = dice.randint(6, 40)
-    return Plan(
+    plan = Plan(
         seed=seed,
         kind=kind,
         deadline_s=dice.uniform(0.7, 1.2) + 0.8 * restarts,
@@ -114,6 +123,35 @@ def plan_of(seed: int, kind: Kind) -> Plan:
         workers=tuple(_worker(dice, kind) for _ in range(WORKERS)),
         hog=(dice.uniform(0.1, 0.6), dice.uniform(0.02, 0.3)) if dice.random() < 0.3 else None,
     )
+    return _journaled(plan, Random(f"{seed}/{kind}/journal"))
+
+
+def _journaled(plan: Plan, dice: Random) -> Plan:
+    """Half of all rounds are about the journal: long outages of a ledger that is used a lot, deaths and heirs."""
+    if dice.random() < 0.5:
+        return plan
+    what, where = ("lock", "") if plan.kind == "sqlite" else ("refuse", "database")
+    outages = [Fault(dice.uniform(at_s, at_s + 0.3), what, where, dice.uniform(0.15, 0.4)) for at_s in (0.1, 0.7)]
+    return replace(
+        plan,
+        journals=True,
+        sweeps_first=dice.random() < 0.4,
+        deadline_s=plan.deadline_s + 0.6,
+        org_cents=4 * plan.org_cents,
+        team_cents=4 * plan.team_cents,
+        run_cents=4 * plan.run_cents,
+        agent_cents=4 * plan.agent_cents,
+        faults=tuple(sorted((*plan.faults, *outages), key=lambda one: one.at_s)),
+        workers=tuple(_journaling(one, place, plan.deadline_s, dice) for place, one in enumerate(plan.workers)),
+    )
+
+
+def _journaling(worker: WorkerPlan, place: int, deadline_s: float, dice: Random) -> WorkerPlan:
+    """The same worker where bookings are journaled; the last two begin when others may have died."""
+    dies = (dice.choice(_JOURNAL_DEATHS), dice.choice((1, 1, 2))) if dice.random() < 0.5 else worker.dies
+    begins_s = dice.uniform(0.3, deadline_s) if place >= WORKERS - 2 else 0.0
+    lock_wait_s = dice.choice((0.02, 0.02, 0.05, 1.0))
+    return replace(worker, calls=3 * worker.calls, dies=dies, begins_s=begins_s, lock_wait_s=lock_wait_s, closes=False)
 
 
 def _faults(dice: Random, kind: Kind) -> Iterator[Fault]:

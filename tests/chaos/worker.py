@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 from typing import Any, Final
 
@@ -17,7 +19,9 @@ from support import PENNY, PRICES
 import tokenguard as tg
 from chaos.backend import BrokenCall, PlainBackend
 from chaos.plan import ORG, Plan, WorkerPlan
-from tokenguard.core.books import Status
+from tokenguard.core.books import Booking, Settled, Status
+from tokenguard.ledger.forwarding import Forwarding
+from tokenguard.ledger.journal import Journaled, Replayed
 from tokenguard.ledger.sql import SqlLedger
 from tokenguard.ledger.statements import Tx
 
@@ -45,22 +49,33 @@ class _Fate:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def live(plan: Plan, worker: WorkerPlan, ledger: SqlLedger, model: tuple[str, int], say: Callable[[str], None]) -> None:
+def live(
+    plan: Plan,
+    worker: WorkerPlan,
+    ledger: SqlLedger,
+    *,
+    spools: Path,
+    model: tuple[str, int],
+    say: Callable[[str], None],
+) -> None:
     """Work off a worker's plan.
 
     Args:
         plan: The round's.
         worker: This process's part in it.
         ledger: Made by the parent, without connections.
+        spools: Folder of this round's journals.
         model: Host and port of the model.
-        say: Takes a line for each settlement that the ledger acknowledged (`settled ATTEMPT PICO`) and for each trouble
-            that was met (`met WHAT`).
+        say: Takes a line for each settlement that the ledger or the journal acknowledged (`settled ATTEMPT PICO`), for
+            each that was journaled (`journaled ATTEMPT`), for what a replay did (`replayed BOOKED REFUSED`) and for
+            each trouble that was met (`met WHAT`).
     """
     fate, ends_s = _Fate(worker), time.monotonic() + plan.deadline_s
     ledger.dispose(forked=True)
     _make_mortal(ledger, worker, fate)
+    time.sleep(worker.begins_s)
     guard = tg.Guard(
-        ledger=ledger,
+        ledger=_Journal(ledger, spools, fate, say) if plan.journals else ledger,
         backend=PlainBackend(*model, fate.reach),
         prices=PRICES,
         scope=f"{ORG}/{worker.team}",
@@ -68,6 +83,7 @@ def live(plan: Plan, worker: WorkerPlan, ledger: SqlLedger, model: tuple[str, in
         busy=worker.busy,
     )
     guard.on(tg.events.Settlement, lambda settled: _acknowledge(settled, say))
+    guard.on(tg.events.Journaled, lambda one: say(f"journaled {one.attempt_id}\n"))
     guard.on(tg.events.Fault, lambda fault: say(f"met {fault.where}: {_named(fault.error)}\n"))
     dice, left = Random(worker.seed), worker.calls  # a plan, not a secret
     while left > 0 and time.monotonic() < ends_s:
@@ -112,6 +128,54 @@ def _call(guard: tg.Guard, payers: dict[str, str], dice: Random) -> None:
             pass
     else:
         guard.completion(PENNY, messages, **options)
+
+
+class _Journal(Journaled):
+    """A journal whose process may end before and after each of its acts."""
+
+    def __init__(self, ledger: SqlLedger, spools: Path, fate: _Fate, say: Callable[[str], None]) -> None:
+        self._fate, self._replays = fate, threading.local()
+        super().__init__(_Booked(ledger, self._reached), spools, lambda done: say(_told(done)))
+
+    def _write(self, record: dict[str, Any]) -> None:
+        self._fate.reach("before journaling")
+        super()._write(record)
+        self._fate.reach("after journaling")
+
+    def catch_up(self) -> Replayed:
+        return self._replaying_with(super().catch_up)
+
+    def take_over(self) -> Replayed:
+        return self._replaying_with(super().take_over)
+
+    def _replaying_with(self, act: Callable[[], Replayed]) -> Replayed:
+        self._fate.reach("before a replay")
+        self._replays.now = True
+        try:
+            return act()
+        finally:
+            self._replays.now = False
+
+    def _reached(self) -> None:
+        if getattr(self._replays, "now", False):
+            self._fate.reach("in a replay")
+
+
+class _Booked(Forwarding):
+    """Says when a settlement is in the books."""
+
+    def __init__(self, ledger: SqlLedger, reached: Callable[[], None]) -> None:
+        super().__init__(ledger)
+        self._reached = reached
+
+    def settle(self, hold_id: str, booking: Booking) -> Settled:
+        done = self.inner.settle(hold_id, booking)
+        self._reached()
+        return done
+
+
+def _told(done: Replayed) -> str:
+    return f"replayed {done.booked} {len(done.refused)}\n"
 
 
 def _make_mortal(ledger: SqlLedger, worker: WorkerPlan, fate: _Fate) -> None:

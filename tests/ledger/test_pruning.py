@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tokenguard.core.books import Status
+from tokenguard.core.books import Kind, Status
+from tokenguard.core.budget import Limits
+from tokenguard.core.tree import Crowded
 from tokenguard.core.verdict import Short
 from tokenguard.errors import LedgerConflict, PruneRefused, SettingsError
 from tokenguard.ledger import pruning
@@ -275,3 +277,89 @@ def test_slices_of_rolling_windows_from_before_are_no_contradiction(old_ledger: 
     prune(old_ledger._database, MARCH)
 
     assert old_ledger.verify().findings == ()
+
+
+def begin(ledger: Any, desk: Any, *path: str, owner: str = "owner", ended: datetime | None = None) -> Any:
+    """Enter the last of a path of runs in January, with limits of its own; end it where that is said."""
+    *_, above, node_id = (None, None, *path)
+    entry = desk.entry(
+        node_id, above, path[0], at=JAN, path=path, runs=path, limits=Limits(children=1), kind=Kind.AGENT, owner=owner
+    )
+    verdict = ledger.enter(entry)
+    if ended is not None:
+        ledger.leave(node_id, outcome="ok", at=ended)
+    return verdict
+
+
+def anchors(ledger: Any) -> list[str]:
+    with ledger._database.engine.connect() as connection:
+        return list(connection.execute(sa.text("SELECT node_id FROM tg_anchor ORDER BY node_id")).scalars())
+
+
+def test_limits_of_runs_that_are_over_go_and_those_of_live_runs_stay(old_ledger: Any, desk: Any) -> None:
+    begin(old_ledger, desk, "over", ended=JAN)
+    begin(old_ledger, desk, "over-late", ended=MAR)
+    begin(old_ledger, desk, "stands")
+    begin(old_ledger, desk, "stands", "stands-ended", ended=JAN)
+    begin(old_ledger, desk, "stands", "stands-ended-late", ended=MAR)
+    begin(old_ledger, desk, "stands", "stands-died", owner="boot/other/1/1")
+    old_ledger.renew("boot/other/1/1", [], LONG_AGO_S)
+    begin(old_ledger, desk, "stands", "stands-lives-below")
+    begin(old_ledger, desk, "stands", "stands-lives-below", "stands-lives")
+    old_ledger.leave("stands-lives-below", outcome="ok", at=JAN)
+
+    found = old_ledger._database.read(lambda connection: old_rows(connection, MARCH))
+    pruned = prune(old_ledger._database, MARCH)
+    again = begin(old_ledger, desk, "stands", "stands-lives-below", "stands-lives-too")
+
+    assert anchors(old_ledger) == ["stands", "stands-ended-late", "stands-lives", "stands-lives-below"]
+    assert (found.anchors, pruned.anchors) == (4, 4)
+    assert again == Crowded("stands", "children", 2, 1)
+    assert old_ledger.verify().findings == ()
+    assert not prune(old_ledger._database, MARCH)
+
+
+def test_a_run_that_lives_below_one_that_ended_is_not_forgotten(old_ledger: Any, desk: Any) -> None:
+    begin(old_ledger, desk, "above")
+    begin(old_ledger, desk, "above", "below")
+    old_ledger.leave("above", outcome="ok", at=JAN)
+
+    prune(old_ledger._database, MARCH)
+
+    assert [one.id for one in old_ledger.tree("above")] == ["above", "below"]
+    assert anchors(old_ledger) == ["above", "below"]
+
+
+def test_processes_not_heard_of_since_go_and_those_that_may_live_stay(old_ledger: Any) -> None:
+    rows = count(old_ledger, "tg_owner")
+    for number in range(3):
+        old_ledger.renew(f"boot/gone/{number}/1", [], LONG_AGO_S)
+    old_ledger.renew("boot/here/1/1", [], 120.0)
+
+    pruned = prune(old_ledger._database, MARCH)
+
+    assert pruned.owners == 3 + rows
+    assert count(old_ledger, "tg_owner") == 1
+    assert not prune(old_ledger._database, MARCH)
+
+
+def test_slices_go_when_no_window_can_hold_them(old_ledger: Any, desk: Any) -> None:
+    day, month = (desk.scope(f"scope:{per}", usd="5.00", per=per) for per in ("rolling 24h", "rolling 30d"))
+    for at in (JAN, FEB, MARCH - timedelta(hours=1), MAR):
+        hold = desk.hold(day, month, at=at, lease_s=10**7)
+        old_ledger.reserve(hold, desk.ask(cents=100))
+        old_ledger.settle(hold.id, desk.booking(cents=100, at=at))
+
+    found = old_ledger._database.read(lambda connection: old_rows(connection, MARCH))
+    pruned = prune(old_ledger._database, MARCH)
+    # The month's window still holds what was spent in February; the day's has moved on.
+    after = [
+        old_ledger.states(desk.hold(one, at=MARCH).accounts, at=MARCH + timedelta(hours=1))[0].settled // desk.cent
+        for one in (day, month)
+    ]
+
+    assert (found.slices, pruned.slices) == (3, 3)
+    assert count(old_ledger, "tg_window_slice") == 5
+    assert after == [200, 300]
+    assert old_ledger.verify().findings == ()
+    assert not prune(old_ledger._database, MARCH)

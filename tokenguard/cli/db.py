@@ -167,6 +167,12 @@ def prune(
                 f"ledger {opened.name}: {found.transfers:,} transfers, {found.events:,} events and {found.lines:,} "
                 f"lines from before {month:%Y-%m} {'would go' if dry_run else 'are pruned'}{dropped}."
             )
+            if found.leftovers:
+                typer.echo(
+                    f"With them {'would go' if dry_run else 'went'} what nobody reads any more: limits of "
+                    f"{found.anchors:,} runs that are over, {found.owners:,} processes not heard of since, and "
+                    f"{found.slices:,} slices that left their rolling windows."
+                )
 
 
 @contextmanager

@@ -3,14 +3,15 @@
 Before a fact goes, in the same transaction, a closing row of each balance takes what its transfers came to, and
 rollups take what its events came to; so the books replay from there, and reports by day keep their sums. On PostgreSQL
 a month is a partition and is dropped whole; in a file, and in a DEFAULT partition, attempts go in batches. Balances are
-never touched, whether their windows are over or not, and a month with an open hold is not pruned.
+never touched, whether their windows are over or not, and a month with an open hold is not pruned. Rows that nobody
+reads any more go last (leftovers.py).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -24,6 +25,7 @@ from tokenguard.errors import PruneRefused, SettingsError
 from tokenguard.ledger import schema
 from tokenguard.ledger.columns import Instant, Pico
 from tokenguard.ledger.engine import Database
+from tokenguard.ledger.leftovers import count_leftovers, drop_leftovers, runs_left_empty
 from tokenguard.ledger.months import PARTITIONED, PARTITIONS, month_of, next_month, partition
 from tokenguard.ledger.rollups import AMOUNTS, DIMENSIONS, add_to_rollup, compact
 from tokenguard.ledger.spending import event_day
@@ -51,9 +53,25 @@ class Pruned:
     lines: int
     partitions: tuple[str, ...] = ()
     """Dropped whole, on PostgreSQL."""
+    anchors: int = 0
+    """Limits of runs that are over."""
+    owners: int = 0
+    """Processes that were not heard of for long."""
+    slices: int = 0
+    """Of rolling windows that have moved on."""
+
+    @property
+    def facts(self) -> int:
+        """Rows about single calls."""
+        return self.transfers + self.events + self.lines
+
+    @property
+    def leftovers(self) -> int:
+        """Rows that nobody reads any more."""
+        return self.anchors + self.owners + self.slices
 
     def __bool__(self) -> bool:
-        return bool(self.transfers or self.events or self.lines or self.partitions)
+        return bool(self.facts or self.partitions or self.leftovers)
 
 
 def month_named(text: str) -> datetime:
@@ -102,7 +120,7 @@ def prune(database: Database, before: datetime, *, on_progress: Callable[[int], 
         gone, after = gone + batch[0], batch[1]
         on_progress(gone)
     database.transact(lambda tx: _finish(tx, before))
-    return Pruned(found.transfers, found.events, found.lines, tuple(dropped))
+    return replace(found, partitions=tuple(dropped))
 
 
 def old_rows(connection: sa.Connection, before: datetime) -> Pruned:
@@ -113,7 +131,7 @@ def old_rows(connection: sa.Connection, before: datetime) -> Pruned:
     )
     months = _whole_months(connection, before)
     names = tuple(partition(table, month) for month in months for table in PARTITIONED)
-    return Pruned(transfers, events, lines, names)
+    return Pruned(transfers, events, lines, names, **count_leftovers(connection, before))
 
 
 def pruned_before(connection: sa.Connection) -> str | None:
@@ -233,19 +251,13 @@ def _delete_batch(tx: Tx, before: datetime, after: str) -> tuple[int, str] | Non
 
 
 def _finish(tx: Tx, before: datetime) -> None:
-    """Forget the runs of which nothing is left, and rollups that came to nothing; remember the month."""
-    rolled, root, node = schema.rollup.c, schema.node.alias("root").c, schema.node.c
+    """Forget runs of which nothing is left, rollups that came to nothing, and leftovers; remember the month."""
+    rolled, node = schema.rollup.c, schema.node.c
     empty = [rolled[name] == sa.literal_column("0") for name in AMOUNTS]
     old = (rolled.pruned.is_(sa.false()), rolled.day < before.date().isoformat())
     tx.write(sa.delete(schema.rollup).where(*old, *empty))
-    ended = sa.select(root.id).where(
-        root.id == root.root_id,
-        root.started_at < before,
-        root.ended_at.is_not(None),
-        ~sa.exists().where(_event.root_id == root.id),
-        ~sa.exists().where(schema.hold.c.root_id == root.id),
-    )
-    tx.write(sa.delete(schema.node).where(node.root_id.in_(ended)))
+    tx.write(sa.delete(schema.node).where(node.root_id.in_(runs_left_empty(before, pruned=True))))
+    drop_leftovers(tx, before)
     _remember(tx, before)
 
 

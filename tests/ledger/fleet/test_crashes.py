@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from typer.testing import CliRunner
 
 import tokenguard as tg
@@ -17,11 +22,21 @@ from tokenguard.config.owners import owner_id
 from tokenguard.core.clock import SystemClock
 from tokenguard.core.ids import RandomIds
 from tokenguard.core.verdict import Grant, Reason, Short
+from tokenguard.ledger import schema
 from tokenguard.ledger.sql import SqlLedger
 from tokenguard.testing.model_server import ModelServer, Reply
 
 CENT = tg.Money("0.01")
 FAR = datetime(2126, 1, 1, tzinfo=UTC)
+KILLED = 200
+LITTER = Path(__file__).parent / "programs" / "litter.py"
+TESTS = Path(__file__).resolve().parents[2]
+ASSUMED = (
+    sa.select(schema.spend_event.c.run_id, sa.func.count(), sa.func.max(schema.spend_event.c.usd_pico))
+    .where(schema.spend_event.c.quality == "assumed")
+    .group_by(schema.spend_event.c.run_id)
+)
+"""By process, of which each has a run: how many assumed charges, and the largest."""
 
 
 def said(*arguments: str) -> Any:
@@ -102,6 +117,40 @@ def test_processes_killed_at_any_moment_leave_at_most_one_ceiling_each(
     assert counted <= calls <= counted + len(killed)
     assert open_books.runs(open_only=True)[0].held == tg.Money(0)
     assert open_books.verify().ok
+
+
+def littered(database: str, model: ModelServer, folder: Path) -> int:
+    """How many processes were killed while they called the model."""
+    port = model.url.removesuffix("/v1").rpartition(":")[2]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])}
+    command = [sys.executable, "-W", "ignore", str(LITTER), database, port, str(KILLED), "7"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=folder, env=env, timeout=150, check=True)
+    return int(json.loads(done.stdout)["killed"])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.timeout(180)
+def test_two_hundred_killed_processes_leave_at_most_one_ceiling_each_as_assumed(
+    database: str, open_books: Any, tmp_path: Path
+) -> None:
+    with ModelServer(Reply(completion_tokens=200, prompt_tokens=0, latency_s=0.005)) as model:
+        killed = littered(database, model, tmp_path)
+        model.wait_idle()
+        counted = model.count * CENT.pico // 2
+
+    swept = open_books.sweep()
+    fleet = next(one for one in open_books.budgets(SystemClock().now()) if one.state.account.scope_key == "scope:fleet")
+    assumed = open_books._database.read(lambda connection: connection.execute(ASSUMED).all())
+
+    assert killed == KILLED
+    assert counted <= fleet.state.settled <= fleet.state.cap
+    assert fleet.state.held == 0
+    # Most were in the middle of a call, or this proves nothing.
+    assert swept <= len(assumed)
+    assert KILLED // 4 <= len(assumed) <= KILLED
+    assert all((charges, amount) == (1, CENT.pico) for _, charges, amount in assumed)
+    assert open_books.verify().ok
+    assert open_books.sweep() == 0
 
 
 def test_a_settlement_after_the_sweep_finds_the_window_of_its_hold(
