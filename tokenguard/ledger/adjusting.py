@@ -67,7 +67,7 @@ def adjust(tx: Tx, adjustment: Adjustment) -> Adjusted:
     columns = tuple(schema.guard_event.c)
     told = tx.select(sa.select(*columns).where(schema.guard_event.c.id == adjustment.id))
     if told:
-        return told_before(adjustment, GuardEvent(*told[0]))
+        return replace(told_before(adjustment, GuardEvent(*told[0])), duplicate=not tx.again)
     # The hold's row first, as a settlement takes it: one that is under way is waited for.
     hold = schema.hold.c
     if tx.select(sa.select(hold.lease_until).where(hold.id == adjustment.attempt_id).with_for_update()):

@@ -174,7 +174,7 @@ class SqlLedger(Unleased):
 
     def adjust(self, adjustment: Adjustment) -> Adjusted:
         """See `core.ports.Ledger.adjust`."""
-        return self._database.transact(lambda tx: adjusting.adjust(tx, adjustment))
+        return self._repeatable(lambda tx: adjusting.adjust(tx, adjustment))
 
     def sweep(self, now: datetime | None = None) -> int:
         """See `core.ports.Ledger.sweep`."""
