@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median, quantiles
@@ -55,8 +55,9 @@ BOOKING = Booking(
 )
 
 
-def pair(ledger: Ledger) -> Callable[[], None]:
-    accounts, keys = accounts_on(PATH, AT), tuple(one.key for one in PATH)
+def pair(ledger: Ledger, path: Sequence[Scope] = PATH) -> Callable[[], None]:
+    """One call's transactions: reserve and settle on a path."""
+    accounts, keys = accounts_on(path, AT), tuple(one.key for one in path)
     lease = AT + timedelta(minutes=5)
 
     def once() -> None:

