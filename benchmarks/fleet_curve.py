@@ -4,7 +4,7 @@
 
 Two hundred processes call a model at random times under one organisation's budget, whose row only one transaction can
 have at a time. What a process leases, when it asks and what the ledger lends are the rules of the package
-(`core/allowance.py` and the seconds of `ledger/purses.py`); what a transaction takes is measured (`fleet.py`, on
+(`core/allowance.py` and the seconds of `ledger/purses.py`); what a transaction takes is measured (`allowances.py`, on
 PostgreSQL). It ends near the cap, where what is leased and not used is what others wait for. No bar: it is a curve, and
 `Budget(allowance=True)` means the size at which it bends.
 """
@@ -36,7 +36,7 @@ END: Final = 0.99
 CEILING: Final = Money("0.02").pico
 COST: Final = Money("0.005").pico
 TRANSACTION_S: Final = 0.0025
-"""How long one transaction has the hot row (fleet.py: eight processes settle some 400 calls a second there)."""
+"""How long one transaction has the hot row (allowances.py: eight processes settle some 400 calls a second there)."""
 PER_CALL_S: Final = 0.0001
 """What each paid call adds to an exchange."""
 TELL_S, IDLE_S, SOON_S, REST_S = 5.0, 5.0, 2.0, 1.0

