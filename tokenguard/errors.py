@@ -229,11 +229,13 @@ class LedgerUnavailable(LedgerError):
 
     Attributes:
         in_doubt: Nobody knows whether the last transaction was written: its connection was lost during the commit.
+        retry_in_s: Seconds after which the same may succeed by itself; None where a person has to act first.
     """
 
     code = "ledger_unavailable"
     database: str
     in_doubt: bool = False
+    retry_in_s: float | None = None
 
 
 class LedgerConflict(LedgerError):

@@ -7,7 +7,7 @@ import socket
 import struct
 import threading
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 __all__ = ["Network", "Proxy"]
 
@@ -71,8 +71,8 @@ class Proxy:
         """The next answer is lost, and its connection with it."""
         self.refuses = False
         self.silent = False
-        self.lost: tuple[bytes, bool, bool] | None = None
-        """Words of a request whose answer will be lost, whether it still arrives, whether nothing is accepted then."""
+        self.lost: tuple[bytes, bool, Literal["", "refuse", "stall"]] | None = None
+        """Words of a request that will go wrong, whether it still arrives, and what the network does then."""
         self.has_lost = threading.Event()
         self.port = 0
 
@@ -98,14 +98,17 @@ class Proxy:
         """Lose the next answer."""
         self.swallows = True
 
-    def lose(self, words: bytes, *, arrives: bool = True, then_refuse: bool = False) -> None:
-        """Lose the answer to the next request with these words in it, or the request too, and the connection."""
+    def lose(self, words: bytes, *, arrives: bool = True, then: Literal["", "refuse", "stall"] = "") -> None:
+        """Lose the answer to the next request with these words in it, or the request too.
+
+        Its connection is lost with it, unless everything falls silent `then`.
+        """
         self.has_lost.clear()
-        self.lost = words, arrives, then_refuse
+        self.lost = words, arrives, then
 
     def stall(self, *, on: bool) -> None:
         """Let nothing through, or go on."""
-        self._network.call(lambda: self._silence(on=on))
+        self._network.call(lambda: self.silence(on=on))
 
     def refuse(self, *, on: bool) -> None:
         """End what is open and accept nothing, or accept again."""
@@ -124,7 +127,7 @@ class Proxy:
         for side in tuple(self.sides):
             side.end(reset=reset)
 
-    def _silence(self, *, on: bool) -> None:
+    def silence(self, *, on: bool) -> None:
         self.silent = on
         for side in tuple(self.sides):
             side.listen()
@@ -170,16 +173,22 @@ class _Side(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if not self.answers and self.proxy.lost is not None and self.proxy.lost[0] in data:
-            _, self.proxy.swallows, self.proxy.refuses = self.proxy.lost
-            self.proxy.lost = None
-            self.proxy.has_lost.set()
-            if not self.proxy.swallows:
-                self.end(reset=True)
+            self._lose(*self.proxy.lost)
         if self.answers and self.proxy.swallows:
             self.proxy.swallows = False
             self.end(reset=True)
         elif self.peer is not None and self.peer.transport is not None and not self.peer.transport.is_closing():
             self.peer.transport.write(data)
+
+    def _lose(self, _: bytes, arrives: bool, then: str) -> None:  # noqa: FBT001  # as it was told
+        self.proxy.lost = None
+        if then == "stall":
+            self.proxy.silence(on=True)
+        else:
+            self.proxy.swallows, self.proxy.refuses = arrives, then == "refuse"
+            if not arrives:
+                self.end(reset=True)
+        self.proxy.has_lost.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.proxy.sides.discard(self)

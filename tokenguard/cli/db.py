@@ -183,7 +183,7 @@ def _opened(database: str | None, *, must_exist: bool, as_json: bool) -> Generat
         if must_exist and address.path is not None and not address.path.exists():
             typer.echo(f"there is no ledger at {address.name}. Name another one with --database.", err=True)
             raise typer.Exit(_USAGE)
-        opened = Database(address, "normal", _BUSY_TIMEOUT_S)
+        opened = Database(address, "normal", _BUSY_TIMEOUT_S, patient=True)
         try:
             yield opened
         finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 from threading import Lock
@@ -21,7 +21,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tokenguard.errors import BadAmount, LedgerUnavailable
 from tokenguard.ledger.address import Address
-from tokenguard.ledger.faults import CONNECTIONS_MAX, doubtful, is_disk_error, mismatch, unavailable
+from tokenguard.ledger.faults import (
+    CONNECTION_WAIT_S,
+    CONNECTIONS_MAX,
+    SOON_S,
+    doubtful,
+    is_disk_error,
+    mismatch,
+    unavailable,
+    was_demoted,
+)
 from tokenguard.ledger.statements import SchemaMoved, Statements, Tx
 from tokenguard.ledger.tries import Lost, Tries
 
@@ -49,6 +58,7 @@ class Database:
         busy_timeout_s: float,
         *,
         now: Callable[[], datetime] | None = None,
+        patient: bool = False,
     ) -> None:
         """Describe a database; nothing is opened yet.
 
@@ -57,11 +67,13 @@ class Database:
             durability: SQLite's `synchronous`.
             busy_timeout_s: How long to wait for other processes' locks on a SQLite file; > 0.
             now: The clock of leases; None: a server's own, and for a file the machine's (see steady.py).
+            patient: Everything may take long: for upgrades, verification and retention (see patience.py).
         """
         self.address = address
         self.name = address.name
         self._durability = durability
         self._busy_timeout_s = busy_timeout_s
+        self._patient = patient
         self.engine = self._make_engine()
         self.now = now
         self.statements = Statements(self.engine.dialect, server_time=now is None and not address.is_sqlite)
@@ -75,16 +87,45 @@ class Database:
         self._writer: Any = None
 
     def _make_engine(self) -> sa.Engine:
-        if not self.address.is_sqlite:
-            # A pinged connection costs a round trip and spares every caller the first error after a restart of the
-            # server.
-            return sa.create_engine(
-                self.address.url,
-                pool_size=8,
-                max_overflow=CONNECTIONS_MAX - 8,
-                pool_pre_ping=True,
-                json_serializer=_compact.encode,
-            )
+        return self._file_engine() if self.address.is_sqlite else self._server_engine()
+
+    def _server_engine(self) -> sa.Engine:
+        from tokenguard.ledger.patience import PatientConnection, parameters  # noqa: PLC0415  # the driver is an extra
+
+        # A pinged connection costs a round trip and spares every caller the first error after a restart of the server.
+        engine = sa.create_engine(
+            self.address.url,
+            pool_size=8,
+            max_overflow=CONNECTIONS_MAX - 8,
+            pool_timeout=CONNECTION_WAIT_S,
+            pool_pre_ping=True,
+            connect_args=parameters(self.address.url.query),
+            json_serializer=_compact.encode,
+        )
+        patient = self._patient
+
+        @event.listens_for(engine, "do_connect")
+        def _connect(  # pyright: ignore[reportUnusedFunction]  # a listener
+            dialect: object, record: object, args: Sequence[Any], how: dict[str, Any]
+        ) -> PatientConnection:
+            del dialect, record
+            return PatientConnection.connect(*args, **how)
+
+        @event.listens_for(engine, "connect")
+        def _limit(connection: PatientConnection, record: object) -> None:  # pyright: ignore[reportUnusedFunction]  # a listener
+            del record
+            if not patient:
+                connection.limit()
+
+        @event.listens_for(engine, "checkin")
+        def _rest(connection: PatientConnection | None, record: object) -> None:  # pyright: ignore[reportUnusedFunction]  # a listener
+            del record
+            if connection is not None:
+                connection.rest()
+
+        return engine
+
+    def _file_engine(self) -> sa.Engine:
         engine = sa.create_engine(
             self.address.url,
             connect_args={"timeout": self._busy_timeout_s, "check_same_thread": False},
@@ -143,8 +184,12 @@ class Database:
                     raise unavailable(cause, self.name) from cause
             time.sleep(pause_s)
 
-    def read(self, work: Callable[[sa.Connection], T]) -> T:
+    def read(self, work: Callable[[sa.Connection], T], *, long: bool = False) -> T:
         """Run `work` on one consistent snapshot.
+
+        Args:
+            work: Reads.
+            long: It may take long, as reports do.
 
         Raises:
             LedgerUnavailable: the database cannot be read.
@@ -153,6 +198,7 @@ class Database:
             with self.engine.connect() as connection:
                 if not self.address.is_sqlite:
                     connection = connection.execution_options(isolation_level="REPEATABLE READ")  # noqa: PLW2901
+                    self._expect(connection.connection.driver_connection, long=long)
                 with connection.begin():
                     return work(connection)
         except SQLAlchemyError as error:
@@ -164,12 +210,27 @@ class Database:
             return self._once_on_file(work)
         pooled = self.engine.raw_connection()
         driver: Any = pooled.driver_connection
+        self._expect(driver, long=False)
         try:
             return self._committed(driver, work, again=again)
+        except self._driver_error as error:
+            if not was_demoted(error):
+                raise
+            # After a failover this server is a standby, and so it is for every connection of the pool.
+            driver.close()
+            self.engine.dispose()
+            raise Lost(error, in_doubt=False) from error
         finally:
             if driver.closed:
                 pooled.invalidate()  # Lost on the way; the pool would try to roll it back, and log that it cannot.
             pooled.close()
+
+    def _expect(self, driver: Any, *, long: bool) -> None:
+        """Say how long a server's connection may be silent in the transaction that begins."""
+        if long:
+            driver.take_time()
+        else:
+            driver.hurry()
 
     def _once_on_file(self, work: Callable[[Tx], T]) -> T:
         lock = self._lock
@@ -178,6 +239,8 @@ class Database:
                 f"ledger {self.name} is busy: other threads of this process kept it for "
                 f"{3 * self._busy_timeout_s:g} s. Look for what locks the file, or use PostgreSQL.",
                 database=self.name,
+                wait_s=3 * self._busy_timeout_s,
+                retry_in_s=SOON_S,
             )
         try:
             if self._writer is None:

@@ -307,7 +307,7 @@ class SqlLedger(Unleased):
 
     def runs(self, limit: int = 50, *, open_only: bool = False) -> tuple[NodeSpend, ...]:
         """The newest root runs first, each with what its whole tree spent and holds."""
-        return self._database.read(lambda connection: queries.runs(connection, limit, open_only=open_only))
+        return self._database.read(lambda connection: queries.runs(connection, limit, open_only=open_only), long=True)
 
     def spend(
         self, by: Sequence[str], *, since: datetime | None = None, until: datetime | None = None
@@ -315,11 +315,11 @@ class SqlLedger(Unleased):
         """See `core.ports.Ledger.spend`."""
         if spending.is_rolled(by):
             self._upkeep.before_report()
-        return self._database.read(lambda connection: spending.spend(connection, by, since, until))
+        return self._database.read(lambda connection: spending.spend(connection, by, since, until), long=True)
 
     def events_of(self, run_id: str) -> tuple[BookedEvent, ...]:
         """Every booked attempt in the tree below a run, corrections included, oldest first."""
-        return self._database.read(lambda connection: queries.events_of(connection, run_id))
+        return self._database.read(lambda connection: queries.events_of(connection, run_id), long=True)
 
     def reconcile(self, billed: Billed, *, scope_keys: tuple[str, ...], why: str, by: str, at: datetime) -> Reconciled:
         """Book what a day's spend differs from what its provider billed; see `ledger.reconciling`.
@@ -335,7 +335,7 @@ class SqlLedger(Unleased):
 
     def verify(self) -> Verification:
         """Replay the facts and compare: transfers to balances, lines and rollups to events, to the pico-dollar."""
-        return self._database.read(verify)
+        return self._database.read(verify, long=True)
 
     def dispose(self, *, forked: bool = False) -> None:
         """See `core.ports.Ledger.dispose`."""

@@ -1,17 +1,17 @@
-"""A server and a network that fail in the worst moment: whoever asked hears the truth, or that nobody knows it."""
+"""A commit whose answer is lost: whoever asked hears the truth, or that nobody knows it."""
 
 from __future__ import annotations
 
 import pickle
 import resource
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from chaos.proxy import Network, Proxy
+from chaos.proxy import Proxy
 from chaos.stages import PostgresStage
 from support import PENNY, PENNY_USAGE, PRICES, ask
 
@@ -27,41 +27,6 @@ from tokenguard.testing import ScriptedBackend, ScriptedReply
 
 COMMIT = b"COMMIT\0"
 """The request, not the isolation level."""
-
-
-@pytest.fixture(scope="module")
-def network() -> Iterator[Network]:
-    with Network() as network:
-        yield network
-
-
-@pytest.fixture
-def proxy(network: Network, postgres: str) -> Iterator[Proxy]:
-    """A proxy in front of the session's server."""
-    folder = sa.make_url(postgres).query["host"]
-    proxy = network.proxy(socket_path=f"{folder}/.s.PGSQL.5432")
-    yield proxy
-    proxy.heal()
-
-
-@pytest.fixture
-def far(proxy: Proxy) -> str:
-    """The server's address behind the proxy."""
-    return f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres"
-
-
-@pytest.fixture(scope="module")
-def restartable(network: Network) -> Iterator[PostgresStage]:
-    stage = PostgresStage(network)
-    yield stage
-    stage.close()
-
-
-@pytest.fixture
-def stage(restartable: PostgresStage) -> PostgresStage:
-    """A server that may be restarted, behind a proxy of its own, with empty tables."""
-    restartable.fresh()
-    return restartable
 
 
 @pytest.fixture(params=[True, False], ids=["committed", "not-committed"])
@@ -168,7 +133,7 @@ def test_a_commit_in_doubt_is_asked_about_until_the_server_is_back(
     ledger = open_sql(far)
     hold = desk.hold(desk.scope(usd="1.00"))
     ledger.reserve(hold, desk.ask())
-    proxy.lose(COMMIT, then_refuse=True)
+    proxy.lose(COMMIT, then="refuse")
     back = threading.Timer(0.3, proxy.heal)
     back.start()
 
@@ -189,7 +154,7 @@ def test_a_reservation_that_stays_in_doubt_says_so_and_is_given_back_when_the_se
     backend = ScriptedBackend(lambda _: ScriptedReply("answer", usage=PENNY_USAGE))
     with tg.Guard(ledger=ledger, backend=backend, prices=PRICES) as guard, guard.run("agent") as run:
         guard.completion(PENNY, ask(), max_tokens=400)
-        proxy.lose(COMMIT, arrives=arrives, then_refuse=True)
+        proxy.lose(COMMIT, arrives=arrives, then="refuse")
 
         with pytest.raises(LedgerUnavailable, match="may be in the books or not") as caught:
             guard.completion(PENNY, ask(1), max_tokens=400)
@@ -250,7 +215,7 @@ def test_a_server_that_is_restarted_while_it_commits_has_the_truth(
     ledger = open_sql(stage.url)
     hold = desk.hold(desk.scope(usd="1.00"))
     ledger.reserve(hold, desk.ask())
-    stage.proxy.lose(COMMIT, then_refuse=True)
+    stage.proxy.lose(COMMIT, then="refuse")
 
     done: list[Settled] = []
     settling = threading.Thread(target=lambda: done.append(ledger.settle(hold.id, desk.booking())))
