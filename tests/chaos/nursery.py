@@ -31,7 +31,7 @@ from tokenguard.core.clock import SystemClock
 from tokenguard.core.ids import RandomIds
 from tokenguard.errors import LedgerUnavailable
 from tokenguard.ledger.sql import SqlLedger
-from tokenguard.ledger.statements import Tx
+from tokenguard.ledger.tx import Tx
 
 _GRACE_S: Final = 0.5
 """Between the deadline, when workers begin nothing new, and the kill of those that still live."""

@@ -23,7 +23,7 @@ from tokenguard.core.books import Booking, Settled, Status
 from tokenguard.ledger.forwarding import Forwarding
 from tokenguard.ledger.journal import Journaled, Replayed
 from tokenguard.ledger.sql import SqlLedger
-from tokenguard.ledger.statements import Tx
+from tokenguard.ledger.tx import Tx
 
 __all__ = ["live"]
 

@@ -16,7 +16,7 @@ from tokenguard.core.money import Money
 from tokenguard.errors import AdjustRefused, LedgerConflict
 from tokenguard.ledger import adjusting, settling
 from tokenguard.ledger.pruning import prune
-from tokenguard.ledger.statements import Tx
+from tokenguard.ledger.tx import Tx
 
 LEDGER_FACTS = ("tg_transfer", "tg_spend_event", "tg_spend_line", "tg_rollup_delta", "tg_guard_event")
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"

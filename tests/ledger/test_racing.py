@@ -19,7 +19,7 @@ from tokenguard.core.verdict import Grant, Short
 from tokenguard.ledger import reserving
 from tokenguard.ledger.accounts import Windows
 from tokenguard.ledger.postings import open_balances
-from tokenguard.ledger.statements import Tx
+from tokenguard.ledger.tx import Tx
 
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 SPENDER = str(Path(__file__).parent / "programs" / "spender.py")

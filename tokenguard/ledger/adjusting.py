@@ -25,7 +25,7 @@ from tokenguard.ledger.outcomes import never_held, not_there, numbers_of, other_
 from tokenguard.ledger.postings import lock, move, write_event, write_transfer
 from tokenguard.ledger.rows import guard_event_row
 from tokenguard.ledger.slices import in_window
-from tokenguard.ledger.statements import Tx
+from tokenguard.ledger.tx import Tx
 
 __all__ = ["PHASES_MAX", "adjust", "settle_again"]
 

@@ -33,7 +33,8 @@ from tokenguard.ledger.closing import end_closures, record
 from tokenguard.ledger.postings import check_size, lock, open_balances
 from tokenguard.ledger.rows import budget_of, budget_row
 from tokenguard.ledger.slices import in_window
-from tokenguard.ledger.statements import BUDGET_COLUMNS, Tx, one_of
+from tokenguard.ledger.statements import BUDGET_COLUMNS, one_of
+from tokenguard.ledger.tx import Tx
 
 __all__ = ["declare", "set_cap", "top_up", "unset_cap"]
 

@@ -12,7 +12,8 @@ from tokenguard.core.ids import Ids
 from tokenguard.ledger import schema
 from tokenguard.ledger.outcomes import strongest_first
 from tokenguard.ledger.rows import closure_of, closure_row, guard_event_row
-from tokenguard.ledger.statements import Tx, in_batches, one_of
+from tokenguard.ledger.statements import in_batches, one_of
+from tokenguard.ledger.tx import Tx
 
 __all__ = ["close_run", "end_closures", "record", "reopen", "standing", "standing_on"]
 

@@ -31,8 +31,9 @@ from tokenguard.ledger.faults import (
     unavailable,
     was_demoted,
 )
-from tokenguard.ledger.statements import SchemaMoved, Statements, Tx
+from tokenguard.ledger.statements import Statements
 from tokenguard.ledger.tries import Lost, Tries
+from tokenguard.ledger.tx import SchemaMoved, Tx
 
 __all__ = ["LARGEST_ON_SQLITE", "Database", "Durability"]
 
@@ -176,7 +177,7 @@ class Database:
                     largest=LARGEST_ON_SQLITE,
                 ) from error
             except (Lost, self._driver_error, SQLAlchemyError) as error:
-                pause_s = tries.pause_after(error)
+                pause_s = tries.next_pause_s(error)
                 if pause_s is None:
                     cause = error.cause if isinstance(error, Lost) else error
                     if tries.in_doubt:

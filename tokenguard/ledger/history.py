@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from tokenguard.core.books import Booking, Status
 from tokenguard.ledger import schema
 from tokenguard.ledger.event_rows import BookedEvent, event_of
-from tokenguard.ledger.statements import Tx
+from tokenguard.ledger.tx import Tx
 
 __all__ = ["ASSUMED", "History", "history", "pruned_before", "queue_for", "was_transferred"]
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from tokenguard.core.rolling import PREFIX, counted_from
 from tokenguard.ledger import schema
-from tokenguard.ledger.statements import Tx
+from tokenguard.ledger.tx import Tx
 
 __all__ = ["count_leftovers", "drop_leftovers", "live_nodes", "runs_left_empty"]
 

@@ -30,7 +30,8 @@ from tokenguard.ledger.postings import lock, move, open_balances, write_transfer
 from tokenguard.ledger.reserving import numbered, path_of
 from tokenguard.ledger.rows import budget_of, granted_of, hold_row
 from tokenguard.ledger.settling import settle
-from tokenguard.ledger.statements import BUDGET_COLUMNS, Tx, in_batches, one_of
+from tokenguard.ledger.statements import BUDGET_COLUMNS, in_batches, one_of
+from tokenguard.ledger.tx import Tx
 
 __all__ = ["BalancesMissing", "caps", "exchange", "open_path"]
 

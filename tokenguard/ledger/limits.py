@@ -14,7 +14,7 @@ from tokenguard.core.books import Entry
 from tokenguard.core.leases import LEASE_S
 from tokenguard.core.tree import Anchor, Crowded, anchor_of, begun, judge_tree
 from tokenguard.ledger import schema
-from tokenguard.ledger.statements import Tx
+from tokenguard.ledger.tx import Tx
 
 __all__ = ["anchors_above", "count_in", "crowd_of"]
 

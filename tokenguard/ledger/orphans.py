@@ -12,7 +12,8 @@ import sqlalchemy as sa
 
 from tokenguard.config.owners import is_dead
 from tokenguard.ledger import schema
-from tokenguard.ledger.statements import Tx, one_of
+from tokenguard.ledger.statements import one_of
+from tokenguard.ledger.tx import Tx
 
 __all__ = ["bury", "dead_owners"]
 

@@ -16,7 +16,7 @@ from tokenguard.ledger.accounts import Opening, spoken
 from tokenguard.ledger.event_rows import BookedEvent, event_row, line_rows, rollup_row
 from tokenguard.ledger.rows import balance_row, budget_of, by_unit, state_of
 from tokenguard.ledger.slices import add_to_slices
-from tokenguard.ledger.statements import Tx
+from tokenguard.ledger.tx import Tx
 
 __all__ = ["check_size", "lock", "move", "open_balances", "write_event", "write_transfer"]
 

@@ -29,7 +29,8 @@ from tokenguard.ledger.leftovers import count_leftovers, drop_leftovers, runs_le
 from tokenguard.ledger.months import PARTITIONED, PARTITIONS, month_of, next_month, partition
 from tokenguard.ledger.rollups import AMOUNTS, DIMENSIONS, add_to_rollup, compact
 from tokenguard.ledger.spending import event_day
-from tokenguard.ledger.statements import Rows, Tx
+from tokenguard.ledger.statements import Rows
+from tokenguard.ledger.tx import Tx
 
 __all__ = ["Pruned", "month_named", "old_rows", "prune", "pruned_before"]
 

@@ -42,6 +42,8 @@ _IDLE_S: Final = 5.0
 _KEPT_IDLE_S: Final = 300.0
 """The same where leases are kept for a time in which the ledger is away."""
 _FORGET_S: Final = 60.0
+_AWAY_S: Final = 5.0
+"""Seconds for which a ledger that could not be reached is not asked by callers again; the thread asks."""
 _MANY: Final = 512
 """Paid calls that the ledger is told of at once, without waiting for the tick."""
 _SPOOL_MOST: Final = 4 * 1024 * 1024
@@ -67,6 +69,8 @@ class Purses:
         self._numbers = 0
         self._caretaker = Caretaker("tokenguard-allowances", under.tick_s, self.tend)
         self._said = False
+        self._away_s: float | None = None
+        """When the ledger could not be reached last, and not since."""
 
     # ---- granting ---------------------------------------------------------------------------------------------------
 
@@ -112,6 +116,9 @@ class Purses:
                 purse.retire()
                 self._retired.append(purse)
                 purse = self._purses[hold.run_ids, hold.scope_keys] = self._new(hold)
+        bridged = self._bridged(purse, hold, ask)
+        if bridged is not None:
+            return bridged
         with purse.exchanging:
             return self._promise(purse, hold, ask) or self._leased(purse, hold, ask)
 
@@ -126,9 +133,7 @@ class Purses:
             times = purse.times if purse.shut else purse.next_times(short=now_s - purse.exchanged_s < _SOON_S)
             self._exchange(purse, times=times, wanted=ask)
         except LedgerUnavailable:
-            grant = None
-            if self._bridges and now_s - purse.heard_s < LEASE_S:
-                grant = self._promise(purse, hold, ask, stale=True)
+            grant = self._bridged(purse, hold, ask)
             if grant is None:
                 raise
             return grant
@@ -136,6 +141,13 @@ class Purses:
         if grant is None:
             purse.rests_until_s = now_s + _REST_S
         return grant
+
+    def _bridged(self, purse: Purse, hold: Hold, ask: Ask) -> Grant | None:
+        """Grant out of what was leased before, while the ledger is known to be away: nobody waits to hear it again."""
+        now_s = self._clock.monotonic()
+        if not self._bridges or self._away_s is None or now_s - self._away_s > _AWAY_S:
+            return None
+        return self._promise(purse, hold, ask, stale=True) if now_s - purse.heard_s < LEASE_S else None
 
     def _hears(self, purse: Purse) -> bool:
         """Ask whether a lease is still good, where that is not known; False: it is not, or there is none."""
@@ -307,10 +319,12 @@ class Purses:
         try:
             done = self._lender.exchange(request)
         except LedgerError as away:
+            self._away_s = self._clock.monotonic()
             if not getattr(away, "in_doubt", False):
                 with self._lock:
                     purse.unheard(request)
             raise
+        self._away_s = None
         with self._lock:
             purse.exchanged(done, request, self._clock.monotonic())
             self._tidy()
@@ -331,8 +345,6 @@ class Purses:
             for one in purses:
                 rewrite(self._spool, one)
             spool.close(remove=True)
-
-    # ---- the thread -------------------------------------------------------------------------------------------------
 
     def tend(self) -> bool:
         """One look after everything, as the thread has it twice a second; False: nothing is left to look after.
@@ -360,7 +372,12 @@ class Purses:
 
     def _unchanged(self, purse: Purse) -> bool:
         """Half a second early, so that no caller has to ask."""
-        caps = self._lender.caps(replace(purse.hold, at=self._clock.now()))
+        try:
+            caps = self._lender.caps(replace(purse.hold, at=self._clock.now()))
+        except LedgerUnavailable:
+            self._away_s = self._clock.monotonic()
+            raise
+        self._away_s = None
         with self._lock:
             return purse.hears(caps, self._clock.monotonic())
 

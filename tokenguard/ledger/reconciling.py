@@ -23,7 +23,7 @@ from tokenguard.ledger.history import pruned_before, queue_for, was_transferred
 from tokenguard.ledger.postings import move, open_balances, write_event, write_transfer
 from tokenguard.ledger.reserving import path_of
 from tokenguard.ledger.rows import guard_event_row
-from tokenguard.ledger.statements import Tx
+from tokenguard.ledger.tx import Tx
 
 __all__ = ["OPERATION", "reconcile"]
 

@@ -22,7 +22,7 @@ from tokenguard.ledger.outcomes import resolved_already
 from tokenguard.ledger.postings import lock, move, open_balances, write_transfer
 from tokenguard.ledger.rows import budget_of, granted_of, hold_row, node_row
 from tokenguard.ledger.slices import in_window, left_behind, with_room
-from tokenguard.ledger.statements import Tx
+from tokenguard.ledger.tx import Tx
 
 __all__ = ["LeaseOver", "enter", "leave", "numbered", "path_of", "reserve"]
 

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tokenguard.ledger import schema
 from tokenguard.ledger.engine import Database
 from tokenguard.ledger.faults import unavailable
-from tokenguard.ledger.statements import Tx
+from tokenguard.ledger.tx import Tx
 
 __all__ = ["AMOUNTS", "BATCH", "DIMENSIONS", "add_to_rollup", "backlog", "compact", "compact_batch"]
 

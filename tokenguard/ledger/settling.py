@@ -23,7 +23,8 @@ from tokenguard.ledger.postings import lock, move, open_balances, write_event, w
 from tokenguard.ledger.reserving import path_of
 from tokenguard.ledger.rows import Granted, granted_of
 from tokenguard.ledger.slices import in_window
-from tokenguard.ledger.statements import Tx, one_of
+from tokenguard.ledger.statements import one_of
+from tokenguard.ledger.tx import Tx
 
 __all__ = ["SWEEP_BATCH", "charge", "keep", "renew", "settle", "sweep"]
 

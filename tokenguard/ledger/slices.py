@@ -16,7 +16,8 @@ import sqlalchemy as sa
 from tokenguard.core.rolling import PREFIX, counted_from, room_at, slice_at
 from tokenguard.core.verdict import AccountState, Ask, Reason, Short, kept_back
 from tokenguard.ledger import schema
-from tokenguard.ledger.statements import Tx, in_batches
+from tokenguard.ledger.statements import in_batches
+from tokenguard.ledger.tx import Tx
 
 __all__ = ["add_to_slices", "in_window", "left_behind", "read_in_window", "with_room"]
 

@@ -37,8 +37,8 @@ from tokenguard.ledger.event_rows import BookedEvent
 from tokenguard.ledger.prepare import prepare
 from tokenguard.ledger.replay import Verification, verify
 from tokenguard.ledger.reserving import LeaseOver
-from tokenguard.ledger.statements import Tx
 from tokenguard.ledger.steady import steady_clock
+from tokenguard.ledger.tx import Tx
 from tokenguard.ledger.unleased import Unleased
 from tokenguard.ledger.upkeep import Upkeep
 

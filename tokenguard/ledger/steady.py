@@ -16,7 +16,7 @@ from tokenguard.config.owners import boot_id, namespace_id
 from tokenguard.core.clock import SystemClock, since_boot
 from tokenguard.ledger import schema
 from tokenguard.ledger.engine import Database
-from tokenguard.ledger.statements import Tx
+from tokenguard.ledger.tx import Tx
 
 __all__ = ["steady_clock"]
 
