@@ -26,7 +26,18 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from chaos.rounds import Outcome, arena  # noqa: E402  # the path is set above
 
 KINDS = ("sqlite", "postgres")
-COUNTED = ("requests", "acknowledged", "assumed", "killed", "journaled", "replayed", "inherited", "looks")
+COUNTED = (
+    "requests",
+    "acknowledged",
+    "assumed",
+    "killed",
+    "journaled",
+    "replayed",
+    "inherited",
+    "leases",
+    "leased",
+    "looks",
+)
 
 
 def main() -> int:
@@ -91,6 +102,8 @@ def _row(outcome: Outcome) -> dict[str, Any]:
         "looks": outcome.looks,
         "killed": outcome.killed,
         "journaled": outcome.journaled,
+        "leases": outcome.leases,
+        "leased": outcome.leased,
         "replayed": outcome.replayed,
         "inherited": outcome.inherited,
         "met": outcome.met,

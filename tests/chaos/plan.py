@@ -93,12 +93,18 @@ class Plan:
     journals: bool = False
     """Workers journal what they cannot book; the ledger is cut off while they settle."""
     sweeps_first: bool = False
-    """After the round, holds are charged before the journals of the dead are booked."""
+    """After the round, holds are charged before what the dead wrote down is booked."""
+    leases: bool = False
+    """Calls are paid out of allowances where there is room for them."""
+    bridges: bool = False
+    """Allowances are spent while the ledger is away."""
 
     def __str__(self) -> str:
         caps = f"caps {self.org_cents}/{self.team_cents}/{self.run_cents}/{self.agent_cents} cents"
-        journal = ", journaled, swept first" if self.sweeps_first else ", journaled" if self.journals else ""
-        lines = [f"seed {self.seed} on {self.kind}: {caps}, {self.deadline_s:.1f} s{journal}"]
+        named = {"journaled": self.journals, "leased": self.leases, "bridged": self.bridges}
+        named["swept first"] = self.sweeps_first
+        how = "".join(f", {name}" for name, is_so in named.items() if is_so)
+        lines = [f"seed {self.seed} on {self.kind}: {caps}, {self.deadline_s:.1f} s{how}"]
         lines += [f"  worker {place}: {one}" for place, one in enumerate(self.workers)]
         lines += [f"  {one}" for one in self.faults]
         lines += [f"  {self.hog[0]:.2f} s: a writer is killed after {self.hog[1]:.2f} s"] if self.hog else []
@@ -123,7 +129,24 @@ def plan_of(seed: int, kind: Kind) -> Plan:
         workers=tuple(_worker(dice, kind) for _ in range(WORKERS)),
         hog=(dice.uniform(0.1, 0.6), dice.uniform(0.02, 0.3)) if dice.random() < 0.3 else None,
     )
-    return _journaled(plan, Random(f"{seed}/{kind}/journal"))
+    return _leased(_journaled(plan, Random(f"{seed}/{kind}/journal")), Random(f"{seed}/{kind}/leases"))
+
+
+def _leased(plan: Plan, dice: Random) -> Plan:
+    """Half of all rounds pay out of allowances, which takes caps that have room for several calls."""
+    if dice.random() < 0.5:
+        return plan
+    plan = replace(plan, leases=True, bridges=dice.random() < 0.5, sweeps_first=dice.random() < 0.4)
+    if plan.journals:
+        return plan
+    return replace(
+        plan,
+        org_cents=4 * plan.org_cents,
+        team_cents=4 * plan.team_cents,
+        run_cents=4 * plan.run_cents,
+        agent_cents=4 * plan.agent_cents,
+        workers=tuple(replace(one, calls=3 * one.calls) for one in plan.workers),
+    )
 
 
 def _journaled(plan: Plan, dice: Random) -> Plan:

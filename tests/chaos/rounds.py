@@ -24,9 +24,12 @@ from chaos.heirs import Inherited, inherit
 from chaos.plan import ORG, Fault, Kind, Plan, plan_of
 from chaos.proxy import Network, Proxy
 from chaos.stages import Stage, stage_on
+from chaos.worker import leases_in
+from tokenguard.core.account import Scope
 from tokenguard.core.books import Closure
-from tokenguard.core.budget import Unit
+from tokenguard.core.budget import Budget, Unit
 from tokenguard.core.clock import SystemClock
+from tokenguard.core.money import Money
 from tokenguard.errors import LedgerConflict, LedgerError, LedgerInvariant
 from tokenguard.ledger.sql import SqlLedger
 from tokenguard.testing.model_server import ModelServer, Reply
@@ -62,7 +65,11 @@ class Outcome:
     replayed: int
     """Journaled bookings that workers booked, their own and those of the dead."""
     inherited: int
-    """Journaled bookings that nobody had booked when the round was over."""
+    """Bookings that dead workers had written down and nobody had booked when the round was over."""
+    leases: int
+    """Leases that workers took."""
+    leased: int
+    """Calls that workers paid out of them."""
     took_s: float
 
 
@@ -85,9 +92,11 @@ class Arena:
         self.stage.fresh()
         spools = self._nursery.spools / str(seed)
         shutil.rmtree(spools, ignore_errors=True)
+        shutil.rmtree(leases_in(spools), ignore_errors=True)
         self._server.reset(_replies(plan))
         ledger = self.stage.ledger()
-        ledger.set_cap(f"scope:{ORG}", Unit.USD, "total", "UTC", plan.org_cents * CENT, by="ada", at=_CLOCK.now())
+        cap = Budget(usd=Money.from_pico(plan.org_cents * CENT), per="total", allowance=True if plan.leases else None)
+        ledger.declare(Scope(f"scope:{ORG}", ORG, (cap,)), _CLOCK.now())
         try:
             with (
                 self.stage.looker() as look,
@@ -99,7 +108,7 @@ class Arena:
             self._model.heal()
             self.stage.heal()
             self._server.wait_idle()
-            inherited = inherit(plan, ledger, spools) if plan.journals else Inherited()
+            inherited = inherit(plan, ledger, spools) if plan.journals or plan.leases else Inherited()
             with self.stage.looker() as look:
                 settled += inherited.promised
                 found = findings(ledger, look, self._server.exchanges, settled, watch)
@@ -116,7 +125,9 @@ class Arena:
             killed=sum(end < 0 for end in told["ends"]),
             journaled=sum(line.startswith("journaled ") for line in told["said"]),
             replayed=sum(int(line.split()[1]) for line in told["said"] if line.startswith("replayed ")),
-            inherited=len(inherited.promised),
+            inherited=len(inherited.promised) + inherited.leased,
+            leases=sum(int(line.split()[1]) for line in told["said"] if line.startswith("leased ")),
+            leased=sum(int(line.split()[2]) for line in told["said"] if line.startswith("leased ")),
             took_s=time.monotonic() - began_s,
         )
 

@@ -19,13 +19,19 @@ from support import PENNY, PRICES
 import tokenguard as tg
 from chaos.backend import BrokenCall, PlainBackend
 from chaos.plan import ORG, Plan, WorkerPlan
+from tokenguard.config.owners import owner_id
+from tokenguard.core.allowance import Exchange, Exchanged
 from tokenguard.core.books import Booking, Settled, Status
+from tokenguard.core.clock import SystemClock
+from tokenguard.core.ids import RandomIds
+from tokenguard.ledger.allowances import Allowances
+from tokenguard.ledger.conditions import Conditions
 from tokenguard.ledger.forwarding import Forwarding
 from tokenguard.ledger.journal import Journaled, Replayed
 from tokenguard.ledger.sql import SqlLedger
 from tokenguard.ledger.tx import Tx
 
-__all__ = ["live"]
+__all__ = ["leases_in", "live"]
 
 MAX_TOKENS: Final = 400
 _CALLS_PER_RUN: Final = 5
@@ -75,11 +81,11 @@ def live(
     _make_mortal(ledger, worker, fate)
     time.sleep(worker.begins_s)
     guard = tg.Guard(
-        ledger=_Journal(ledger, spools, fate, say) if plan.journals else ledger,
+        ledger=_books(plan, ledger, spools, fate, say),
         backend=PlainBackend(*model, fate.reach),
         prices=PRICES,
         scope=f"{ORG}/{worker.team}",
-        budget=tg.Budget(usd=_dollars(plan.team_cents), per="total"),
+        budget=tg.Budget(usd=_dollars(plan.team_cents), per="total", allowance=True if plan.leases else None),
         busy=worker.busy,
     )
     guard.on(tg.events.Settlement, lambda settled: _acknowledge(settled, say))
@@ -97,6 +103,43 @@ def live(
             time.sleep(_PAUSE_S)
     if worker.closes:
         guard.close()
+
+
+def _books(plan: Plan, ledger: SqlLedger, spools: Path, fate: _Fate, say: Callable[[str], None]) -> Any:
+    """The ledger as this round uses it: bare, journaled, with allowances, or all of it."""
+    books: Any = _Journal(ledger, spools, fate, say) if plan.journals else ledger
+    if not plan.leases:
+        return books
+    listener = _Told(say)
+    conditions = Conditions(
+        leases_in(spools), SystemClock(), RandomIds(), owner_id, listener, bridges=plan.bridges, tick_s=0.1
+    )
+    lends = Allowances(books, conditions)
+    ledger.before_burying = lends.take_over
+    return lends
+
+
+def leases_in(spools: Path) -> Path:
+    """Where a round's allowances are written down."""
+    return spools.with_name(f"{spools.name}-leases")
+
+
+class _Told:
+    """Hears what allowances do."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+
+    def leasing(self) -> bool:
+        return True
+
+    def exchanged(self, request: Exchange, done: Exchanged) -> None:
+        self._say(f"leased {done.lease_id is not None and request.times > 0:d} {len(request.paid)}\n")
+        for conflict in done.refused:
+            self.failed(conflict)
+
+    def failed(self, error: tg.LedgerError) -> None:
+        self._say(f"met allowance: {_named(error)}\n")
 
 
 def _run(guard: tg.Guard, plan: Plan, team: str, dice: Random, *, calls: int, say: Callable[[str], None]) -> None:
@@ -167,6 +210,7 @@ class _Booked(Forwarding):
     def __init__(self, ledger: SqlLedger, reached: Callable[[], None]) -> None:
         super().__init__(ledger)
         self._reached = reached
+        self.caps, self.exchange = ledger.caps, ledger.exchange
 
     def settle(self, hold_id: str, booking: Booking) -> Settled:
         done = self.inner.settle(hold_id, booking)
