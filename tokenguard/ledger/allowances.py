@@ -15,7 +15,7 @@ from tokenguard.core.adjusting import Adjusted, Adjustment
 from tokenguard.core.books import Booking, Closure, Hold, NodeSpend, Settled, Source, SpendRow
 from tokenguard.core.budget import Unit
 from tokenguard.core.ports import Ledger
-from tokenguard.core.verdict import AccountState, Ask, Grant, Short
+from tokenguard.core.verdict import AccountState, Ask, Grant, Reason, Short
 from tokenguard.errors import LedgerConflict
 from tokenguard.ledger.conditions import Conditions, Lender
 from tokenguard.ledger.forwarding import Forwarding
@@ -55,10 +55,21 @@ class Allowances(Forwarding):
         """See `core.ports.Ledger.reserve`."""
         if self._purses.knows(hold):
             grant = self._purses.grant_at_once(hold, ask) or self._purses.grant(hold, ask)
-            return grant or self.inner.reserve(hold, ask)
-        verdict = self.inner.reserve(hold, ask)
+            return grant or self._judged(hold, ask)
+        verdict = self._judged(hold, ask)
         if isinstance(verdict, Grant):
             self._purses.learn(hold, verdict)
+        return verdict
+
+    def _judged(self, hold: Hold, ask: Ask) -> Grant | Short | Closure:
+        """The ledger's own word. What this process has leased for other calls is nothing to wait for."""
+        verdict = self.inner.reserve(hold, ask)
+        if (
+            isinstance(verdict, Short)
+            and verdict.reason is Reason.BUSY
+            and self._purses.spare(verdict.state.account.id)
+        ):
+            return self.inner.reserve(hold, ask)
         return verdict
 
     def settle_at_once(self, hold_id: str, booking: Booking) -> Settled | None:

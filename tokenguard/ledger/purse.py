@@ -26,7 +26,7 @@ from tokenguard.core.books import Booking, Hold
 from tokenguard.core.budget import Unit
 from tokenguard.core.verdict import AccountState, Ask, Grant
 
-__all__ = ["FRESH_S", "PAID_MOST", "Purse"]
+__all__ = ["FRESH_S", "PAID_MOST", "Purse", "may_be_leased", "path_key"]
 
 FRESH_S: Final = 1.0
 """Seconds for which what the ledger said last is believed: stops and lowered caps are heard of within them."""
@@ -34,6 +34,20 @@ PAID_MOST: Final = 4096
 """Calls that are paid and not told: more of them are told before the next one is granted."""
 _NOTHING: Final = Amounts()
 _PLENTY: Final = 1 << 62
+
+
+def path_key(hold: Hold) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What calls have in common that one lease may pay: their runs, and the scopes on their path.
+
+    A step without a budget of its own is no scope of its own here, or each step would need a lease.
+    """
+    runs, capped = hold.run_ids, [one.scope_key for one in hold.accounts]
+    return runs, tuple([key for key in hold.scope_keys if key[:4] != "run:" or key[4:] in runs or key in capped])
+
+
+def may_be_leased(hold: Hold, ask: Ask) -> bool:
+    """Observed calls, last words and calls without a price are judged by the ledger itself."""
+    return hold.enforce and ask.priced and ask.final_scope is None
 
 
 class Purse:
@@ -110,6 +124,10 @@ class Purse:
     def has_news(self) -> bool:
         """Whether something was paid or kept that the ledger does not know, or may not know."""
         return bool(self.paid or self.kept or self.unanswered)
+
+    def leases_on(self, account_id: str) -> bool:
+        """Whether its lease holds something of an account."""
+        return any(one.account.id == account_id for one in self.states)
 
     def is_for(self, hold: Hold) -> bool:
         """Whether a call of its path is in its windows."""

@@ -6,7 +6,7 @@ Lock order: a purse's `exchanging`, then the lock of all. Only the first is held
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -17,7 +17,7 @@ from tokenguard.core.verdict import Ask, Grant
 from tokenguard.errors import LedgerError, LedgerUnavailable
 from tokenguard.ledger.caretaker import Caretaker
 from tokenguard.ledger.conditions import Conditions, Lender
-from tokenguard.ledger.purse import FRESH_S, Purse
+from tokenguard.ledger.purse import FRESH_S, Purse, may_be_leased, path_key
 from tokenguard.ledger.purse_spool import (
     lease_for,
     promise_json,
@@ -72,17 +72,15 @@ class Purses:
         self._away_s: float | None = None
         """When the ledger could not be reached last, and not since."""
 
-    # ---- granting ---------------------------------------------------------------------------------------------------
-
     def knows(self, hold: Hold) -> bool:
         """Whether calls on this path may be leased for."""
-        return (hold.run_ids, hold.scope_keys) in self._purses
+        return path_key(hold) in self._purses
 
     def learn(self, hold: Hold, grant: Grant) -> None:
         """Whether calls like this one may be leased for, as the balances that granted it say."""
         if not hold.enforce or not lends([one.account for one in grant.states]):
             return
-        key = (hold.run_ids, hold.scope_keys)
+        key = path_key(hold)
         with self._lock:
             if key in self._purses:
                 return
@@ -94,12 +92,10 @@ class Purses:
 
     def grant_at_once(self, hold: Hold, ask: Ask) -> Grant | None:
         """Grant a call out of what is leased, written down before it is sent; None: it must be asked elsewhere."""
-        purse = self._purses.get((hold.run_ids, hold.scope_keys))
-        if purse is None:
-            return None
-        if not self._said:
+        purse = self._purses.get(path_key(hold))
+        if purse is not None and not self._said:
             self._said = self._listener.leasing()
-        return self._promise(purse, hold, ask)
+        return None if purse is None else self._promise(purse, hold, ask)
 
     def grant(self, hold: Hold, ask: Ask) -> Grant | None:
         """Grant a call, out of the next lease where this one has no room; None: there is too little room for a lease.
@@ -108,14 +104,14 @@ class Purses:
             LedgerError: the ledger cannot lease, and nothing leased before may pay for this call.
         """
         with self._lock:
-            purse = self._purses.get((hold.run_ids, hold.scope_keys))
-            if purse is None or not _may_be_leased(hold, ask):
+            purse = self._purses.get(path_key(hold))
+            if purse is None or not may_be_leased(hold, ask):
                 return None
             if not purse.is_for(hold):
                 # A window rolled: the old purse has its calls in flight to see to, and no more.
                 purse.retire()
                 self._retired.append(purse)
-                purse = self._purses[hold.run_ids, hold.scope_keys] = self._new(hold)
+                purse = self._purses[path_key(hold)] = self._new(hold)
         bridged = self._bridged(purse, hold, ask)
         if bridged is not None:
             return bridged
@@ -156,7 +152,7 @@ class Purses:
         return self._unchanged(purse)
 
     def _promise(self, purse: Purse, hold: Hold, ask: Ask, *, stale: bool = False) -> Grant | None:
-        if not _may_be_leased(hold, ask):
+        if not may_be_leased(hold, ask):
             return None
         with self._lock:
             grant = purse.promise(hold, ask, self._clock.monotonic(), stale=stale)
@@ -180,8 +176,6 @@ class Purses:
     def _new(self, hold: Hold) -> Purse:
         self._numbers += 1
         return Purse(self._numbers, hold, self._clock.monotonic())
-
-    # ---- outcomes ---------------------------------------------------------------------------------------------------
 
     def settle(self, hold_id: str, booking: Booking) -> bool:
         """A call came to something; False: no allowance paid for it."""
@@ -227,8 +221,6 @@ class Purses:
             # The ledger hears of it in half a second; if this process dies before, the worst case is assumed.
             self._listener.failed(full)
 
-    # ---- settling up ------------------------------------------------------------------------------------------------
-
     def shut(self, which: Callable[[Purse], bool]) -> None:
         """Grant nothing more out of some purses from now on."""
         with self._lock:
@@ -246,9 +238,13 @@ class Purses:
                 self._retired.append(self._purses.pop(key))
             for one in chosen:
                 one.retire()
-        for one in chosen:
-            with one.exchanging:
-                self._quietly(lambda one=one: self._exchange(one, times=0))  # type: ignore[misc]
+        self._settle_up(chosen)
+
+    def spare(self, account_id: str) -> bool:
+        """Give back what is leased on an account and not promised, because a call waits for it; False: nothing is."""
+        found = [one for one in self._snapshot() if not one.shut and one.leases_on(account_id)]
+        self._settle_up(found)
+        return bool(found)
 
     def tell(self) -> bool:
         """Settle up what was paid, so that who reads the books finds it; False: there was nothing to tell.
@@ -281,6 +277,12 @@ class Purses:
             spool.close(remove=over)
         return over
 
+    def _settle_up(self, purses: Iterable[Purse]) -> None:
+        """Exchange their leases for what is in flight."""
+        for one in purses:
+            with one.exchanging:
+                self._quietly(lambda one=one: self._exchange(one, times=0))  # type: ignore[misc]
+
     def _let_go_of(self, purse: Purse) -> None:
         """Calls in flight become holds of their own."""
         for promise_id in tuple(purse.open):
@@ -304,7 +306,7 @@ class Purses:
                 self._spool = self._spool or Spool.open(self._folder)
                 write_lease(self._spool, purse.number, lease.id)
             except LedgerUnavailable as full:
-                # Nothing is leased that is not written down: the ledger itself sees to every call.
+                # Nothing is leased that is not written down.
                 self._listener.failed(full)
                 self._let_go_of(purse)
                 if purse.is_over:
@@ -393,8 +395,3 @@ class Purses:
     def _snapshot(self) -> list[Purse]:
         with self._lock:
             return self._all()
-
-
-def _may_be_leased(hold: Hold, ask: Ask) -> bool:
-    """Observed calls, last words and calls without a price are judged by the ledger itself."""
-    return hold.enforce and ask.priced and ask.final_scope is None

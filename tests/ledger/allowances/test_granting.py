@@ -241,3 +241,30 @@ def test_units_that_nobody_caps_are_leased_beside_those_that_are(process: Any, d
     assert verdicts == [Grant] * 6 + [Short] * 2
     found.ledger.relinquish()
     assert found.books.verify().ok
+
+
+def test_steps_without_a_budget_share_their_runs_lease(one: Any, desk: Any) -> None:
+    for number in range(3):
+        one.call(path=(*one.path, desk.scope(f"run:step-{number}")))
+
+    assert len(one.heard.exchanges) == 1
+
+
+def test_a_step_with_a_budget_has_leases_of_its_own(one: Any, desk: Any) -> None:
+    step = (*one.path, desk.scope("run:step", calls=2))
+
+    verdicts = [one.reserve(path=step)[1] for _ in range(3)]
+
+    assert [type(verdict) for verdict in verdicts] == [Grant, Grant, Short]
+
+
+def test_a_call_does_not_wait_for_what_its_own_process_leased_for_others(process: Any, desk: Any) -> None:
+    team = desk.scope("scope:acme", usd="0.40", per="day", allowance="1.00")
+    found = process(team)
+    for _ in range(3):
+        found.call(cost=0)
+    assert found.leased == 4
+
+    _, verdict = found.reserve(cents=38, run="run-2")
+
+    assert isinstance(verdict, Grant)
