@@ -61,6 +61,9 @@ def inherit(
             answers = [lender.exchange(one) for one in requests]
             refused = tuple([conflict for answer in answers for conflict in answer.refused])
             done = True
+        except LedgerConflict as conflict:
+            # These books never knew its leases: they were restored from a copy, or are not the ones it wrote to.
+            requests, answers, refused, done = [], [], (conflict,), True
         except LedgerError as away:
             # The spool stays for the next look; what is in the books already is found there.
             found = Inherited(found.processes, found.paid, found.assumed, found.refused, away)

@@ -142,9 +142,11 @@ class Purse:
 
         A call is never clamped to what is left of a lease: the budget itself may have room for all of it.
         """
+        if hold.id in self.open:
+            return Grant(self.open[hold.id].amounts, ask.output_max, self.states)  # It was asked before.
         if self.shut or (now_s - self.heard_s > FRESH_S and not stale) or len(self.paid) >= PAID_MOST:
             return None
-        if not self.is_for(hold) or hold.id in self.open:
+        if not self.is_for(hold):
             return None
         amounts, room = ask.amounts(ask.output_max), self.room
         if (

@@ -255,9 +255,8 @@ class Purses:
         told = False
         for one in [one for one in self._snapshot() if one.has_news]:
             with one.exchanging:
-                if one.has_news:
-                    self._exchange(one, times=0 if one.shut else one.next_times(short=False))
-                    told = True
+                self._exchange(one, times=0 if one.shut else one.next_times(short=False))
+                told = True
         return told
 
     def close(self) -> bool:
@@ -336,8 +335,7 @@ class Purses:
         """Let go of purses that are over, and of records that the ledger has."""
         self._retired = [one for one in self._retired if not one.is_over]
         spool, purses = self._spool, self._all()
-        if spool is None:
-            return
+        assert spool is not None, "nothing is exchanged that was not written down"
         if not any(one.has_news or one.open for one in purses):
             spool.clear()
             for one in purses:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,18 @@ class Process:
         return sum(one.usd.pico for one in self.books.spend([])) // int(self.desk.cent)
 
 
+def made_of(
+    books: SqlLedger, desk: Any, clock: FakeClock, folder: Path, path: tuple[Any, ...] = (), **under: Any
+) -> Process:
+    """A process on books of its own handle."""
+    heard, owner, ids = Heard(), under.pop("owner", "process"), under.pop("ids", CountingIds())
+    ledger = Allowances(books, Conditions(folder, clock, ids, lambda: owner, heard, **under))
+    books.before_burying = ledger.take_over
+    books.enter(desk.entry("run-1"))
+    path = path or (desk.scope("scope:acme", usd="10.00", per="day", allowance="1.00"),)
+    return Process(ledger, books, heard, desk, clock, path, folder)
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def database(request: pytest.FixtureRequest) -> str:
     """Each database that processes can share."""
@@ -115,14 +127,9 @@ def process(
     ids = CountingIds()
 
     def make(*path: Any, **conditions: Any) -> Process:
-        books = open_sql(database)
-        heard, folder = Heard(), tmp_path / "spools"
-        owner = f"process-{len(made)}"
-        under = replace(Conditions(folder, clock, ids, lambda: owner, heard), **conditions)
-        books.enter(desk.entry("run-1"))
-        ledger = Allowances(books, under)
-        books.before_burying = ledger.take_over
-        made.append(Process(ledger, books, heard, desk, clock, path or (scope,), folder))
+        under = {"owner": f"process-{len(made)}", "ids": ids, **conditions}
+        folder = under.pop("folder", tmp_path / "spools")
+        made.append(made_of(open_sql(database), desk, clock, folder, path or (scope,), **under))
         return made[-1]
 
     yield make

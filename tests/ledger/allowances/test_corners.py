@@ -1,0 +1,157 @@
+"""Allowances where two things happen at once, and where the books know nothing of what was written down."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tokenguard.core.allowance import Exchange
+from tokenguard.core.verdict import Grant
+from tokenguard.errors import LedgerConflict
+from tokenguard.ledger.purse_spool import lease_for, recovered, rewrite, storable
+from tokenguard.ledger.spool import SUFFIX, Spool
+
+
+def test_two_first_calls_at_once_make_one_purse(process: Any) -> None:
+    found = process(tick_s=None)
+    hold = found.hold()
+    grant = found.books.reserve(hold, found.ask())
+    purses = found.ledger._purses  # what both calls would tell it
+
+    purses.learn(hold, grant)
+    purses.learn(hold, grant)
+
+    assert len(purses._snapshot()) == 1  # as above
+    found.books.settle(hold.id, found.booking())
+
+
+@pytest.mark.parametrize("act", ["settle", "keep"])
+def test_an_outcome_that_comes_while_everything_is_given_back_goes_to_the_books(
+    one: Any, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    hold_id = one.reserve()[0]
+
+    def given_back_meanwhile(booking: Any) -> Any:
+        one.ledger.relinquish()
+        return storable(booking)
+
+    monkeypatch.setattr("tokenguard.ledger.purses.storable", given_back_meanwhile)
+    if act == "settle":
+        one.ledger.settle(hold_id, one.booking())
+    else:
+        one.ledger.keep(hold_id, one.desk.unknown(at=one.clock.now()))
+        one.clock.advance(130)
+        one.books.sweep()
+
+    assert one.settled() == 3
+    assert one.leased == 0
+    assert one.books.verify().ok
+
+
+def test_what_is_kept_without_an_allowance_is_kept_by_the_books(process: Any) -> None:
+    found = process(tick_s=None)
+    hold_id, verdict = found.reserve()
+    assert isinstance(verdict, Grant)
+
+    found.ledger.keep(hold_id, found.desk.unknown(at=found.clock.now()))
+
+    assert found.held() == {hold_id: 1}
+
+
+def test_the_same_reservation_again_is_the_same_grant(one: Any) -> None:
+    hold = one.hold()
+
+    first, again = one.ledger.reserve(hold, one.ask()), one.ledger.reserve(hold, one.ask())
+
+    assert first == again
+    one.ledger.settle(hold.id, one.booking())
+    one.ledger.relinquish()
+    assert one.settled() == 3
+
+
+def test_much_that_was_paid_wakes_the_thread(one: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tokenguard.ledger.purses._MANY", 2)
+    woken: list[bool] = []
+    monkeypatch.setattr("tokenguard.ledger.caretaker.Caretaker.wake", lambda _: woken.append(True))
+    one.ledger._purses.tell()  # begin with nothing to tell
+
+    for _ in range(2):
+        one.call(cost=0)
+
+    assert woken == [True]
+
+
+def test_a_call_in_flight_under_a_run_that_ended_is_left_in_peace(process: Any) -> None:
+    found = process(tick_s=None)
+    found.call()
+    found.call()
+    hold_id = found.reserve()[0]
+    found.ledger.leave("run-1", outcome="completed", at=found.clock.now())
+    before = found.held()
+
+    assert found.ledger._purses.tend()  # what its thread does
+
+    assert found.held() == before
+    found.ledger.settle(hold_id, found.booking())
+
+
+def test_a_lease_of_another_process_is_not_taken_for_ones_own(one: Any) -> None:
+    (lease_id,) = one.held()
+    mine = lease_for(one.hold(), lease_id, one.clock.now(), "process-0")
+
+    assert one.books.exchange(Exchange(mine)).lease_id == lease_id
+    with pytest.raises(LedgerConflict, match="belongs to process"):
+        one.books.exchange(Exchange(replace(mine, owner="somebody else")))
+
+
+def test_books_that_never_knew_a_lease_refuse_what_it_paid_and_the_file_is_kept(one: Any, process: Any) -> None:
+    one.call()
+    spool = next(one.folder.glob(f"*{SUFFIX}"))
+    left = spool.read_text(encoding="ascii").replace("00000000-", "99999999-").replace("hold-", "strange-")
+    one.ledger.relinquish()
+    strange = Spool.open(one.folder)
+    for line in left.splitlines():
+        strange.append_json(line.partition(" ")[2].encode())
+    strange.close()
+
+    found = process(tick_s=None).ledger.take_over()
+
+    assert not found.processes
+    assert one.settled() == 3
+    assert len(list(one.folder.glob("*.refused"))) == 1
+
+
+def test_a_spool_that_begins_anew_has_what_nobody_answered_too(one: Any, tmp_path: Any) -> None:
+    purses = one.ledger._purses  # the values that are written down
+    (purse,) = purses._snapshot()  # as above
+    paid, kept, flying = (one.reserve()[0] for _ in range(3))
+    one.ledger.settle(paid, one.booking())
+    one.ledger.keep(kept, one.desk.unknown(at=one.clock.now()))
+    request = purse.close_for_exchange(lease_for(one.hold(), "next", one.clock.now(), "me"), wanted=None, times=0)
+    anew = Spool.open(tmp_path / "anew")
+
+    rewrite(anew, purse)
+
+    (left,) = recovered(anew.records(), one.clock.now(), "heir")
+    assert set(left.old_ids) == {*request.old_ids, "next"}
+    outcomes = {one.promise.id: str(one.booking.status) for one in left.paid}
+    assert (outcomes[paid], outcomes[kept], outcomes[flying]) == ("ok", "unresolved", "lost")
+    anew.close()
+    purse.unheard(request)
+
+
+def test_a_forked_child_begins_without_purses(open_sql: Any, sqlite: str, desk: Any, clock: Any, tmp_path: Any) -> None:
+    from ledger.allowances.conftest import made_of  # noqa: PLC0415  # a process without its fixture's clean-up
+
+    child = made_of(open_sql(sqlite), desk, clock, tmp_path / "spools")
+    child.call()
+    child.call()
+    in_flight = child.reserve()[0]
+
+    child.ledger.dispose(forked=True)
+
+    assert child.ledger.reserve_at_once(child.hold(), child.ask()) is None
+    assert child.ledger.settle_at_once(in_flight, child.booking()) is None
+    assert child.leased == 4
