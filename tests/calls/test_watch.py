@@ -121,7 +121,7 @@ def test_a_forked_child_renews_what_it_opened_itself_and_nothing_of_its_parent(t
                 try:
                     inherited = dict(parts.watch._open)
                     with guard.charge("child", up_to="0.10"):
-                        owners = ledger.inner._database.read(
+                        owners = ledger.inner.inner._database.read(
                             lambda connection: connection.exec_driver_sql("SELECT DISTINCT owner FROM tg_hold").all()
                         )
                         opened, thread = len(parts.watch._open), parts.watch._thread

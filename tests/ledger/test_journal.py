@@ -32,7 +32,7 @@ from tokenguard.testing import CountingIds, FakeClock, ScriptedBackend, Scripted
 DYING = """
 import os, sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[3])
+sys.path[:0] = [sys.argv[3], str(Path(sys.argv[3]).parent)]
 from conftest import Desk
 from tokenguard.testing import CountingIds, FakeClock
 from tokenguard.ledger.journal import Journaled

@@ -95,7 +95,7 @@ async def test_open_streams_are_asked_about_in_one_query_and_none_is_asked_with_
             for number in range(5)
         ]
 
-        @sa.event.listens_for(ledger.inner._database.engine, "before_cursor_execute")
+        @sa.event.listens_for(ledger.inner.inner._database.engine, "before_cursor_execute")
         def _(_: Any, __: Any, statement: str, *___: Any) -> None:
             if "tg_closure" in statement:
                 asked.append(threading.current_thread().name)
