@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tokenguard.core.clock import Clock
     from tokenguard.core.ids import Ids
     from tokenguard.core.ports import Backend, Ledger
-    from tokenguard.errors import LedgerError
+    from tokenguard.errors import TokenguardError
     from tokenguard.ledger.journal import Replayed
 
 __all__ = ["Ports", "assemble", "open_ledger"]
@@ -124,7 +124,7 @@ class _Background:
         for conflict in done.refused:
             self.failed(conflict)
 
-    def failed(self, error: LedgerError) -> None:
+    def failed(self, error: TokenguardError) -> None:
         """Something is tried again later, or needs a person."""
         self._hub.emit(events.Fault(at=self._clock.now(), run_id=None, where="allowance", error=error))
 

@@ -138,7 +138,7 @@ class _Told:
         for conflict in done.refused:
             self.failed(conflict)
 
-    def failed(self, error: tg.LedgerError) -> None:
+    def failed(self, error: tg.TokenguardError) -> None:
         self._say(f"met allowance: {_named(error)}\n")
 
 

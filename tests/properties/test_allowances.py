@@ -26,7 +26,7 @@ from tokenguard.core.books import Booking, CallFacts, Closure, Hold, Status
 from tokenguard.core.budget import Budget, Unit
 from tokenguard.core.usage import Quality
 from tokenguard.core.verdict import Ask, Grant
-from tokenguard.errors import LedgerError, LedgerUnavailable
+from tokenguard.errors import LedgerUnavailable, TokenguardError
 from tokenguard.ledger import schema
 from tokenguard.ledger.allowances import Allowances
 from tokenguard.ledger.conditions import Conditions
@@ -86,7 +86,7 @@ class Silent:
         del request
         assert not done.refused
 
-    def failed(self, error: LedgerError) -> None:
+    def failed(self, error: TokenguardError) -> None:
         assert isinstance(error, LedgerUnavailable), error
 
 

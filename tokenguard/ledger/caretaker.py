@@ -28,7 +28,8 @@ class Caretaker:
         """There is something to look after."""
         with self._lock:
             self._again = True
-            if self._tick_s is not None and self._thread is None:
+            # One that died of something nobody foresaw is replaced.
+            if self._tick_s is not None and (self._thread is None or not self._thread.is_alive()):
                 self._thread = threading.Thread(target=self._run, args=(self._tick_s,), name=self._name, daemon=True)
                 self._thread.start()
 

@@ -11,7 +11,7 @@ from tokenguard.core.allowance import Exchange, Exchanged
 from tokenguard.core.books import Hold
 from tokenguard.core.clock import Clock
 from tokenguard.core.ids import Ids
-from tokenguard.errors import LedgerError
+from tokenguard.errors import TokenguardError
 
 __all__ = ["Conditions", "Lender", "Listener"]
 
@@ -47,7 +47,7 @@ class Listener(Protocol):
         """An exchange is in the books."""
         ...
 
-    def failed(self, error: LedgerError) -> None:
+    def failed(self, error: TokenguardError) -> None:
         """Something that nobody waits for was not possible."""
         ...
 

@@ -14,7 +14,7 @@ from tokenguard.core.allowance import Exchange, lends
 from tokenguard.core.books import Booking, Hold
 from tokenguard.core.leases import BEAT_S, LEASE_S
 from tokenguard.core.verdict import Ask, Grant
-from tokenguard.errors import LedgerError, LedgerUnavailable
+from tokenguard.errors import LedgerUnavailable, TokenguardError
 from tokenguard.ledger.caretaker import Caretaker
 from tokenguard.ledger.conditions import Conditions, Lender
 from tokenguard.ledger.purse import FRESH_S, Purse, may_be_leased, path_key
@@ -319,7 +319,7 @@ class Purses:
     def _ask(self, purse: Purse, request: Exchange) -> None:
         try:
             done = self._lender.exchange(request)
-        except LedgerError as away:
+        except TokenguardError as away:  # An amount that no column takes is no ledger's error.
             self._away_s = self._clock.monotonic()
             if not getattr(away, "in_doubt", False):
                 with self._lock:
@@ -384,7 +384,7 @@ class Purses:
     def _quietly(self, act: Callable[[], None]) -> None:
         try:
             act()
-        except LedgerError as away:
+        except TokenguardError as away:
             self._listener.failed(away)
 
     def _all(self) -> list[Purse]:

@@ -12,7 +12,7 @@ import pytest
 from tokenguard.core.allowance import Exchange, Exchanged
 from tokenguard.core.books import Booking, Hold
 from tokenguard.core.verdict import Ask, Grant
-from tokenguard.errors import LedgerError
+from tokenguard.errors import TokenguardError
 from tokenguard.ledger.allowances import Allowances
 from tokenguard.ledger.conditions import Conditions
 from tokenguard.ledger.sql import SqlLedger
@@ -25,7 +25,7 @@ class Heard:
     """A listener that remembers."""
 
     exchanges: list[tuple[Exchange, Exchanged]] = field(default_factory=list)
-    faults: list[LedgerError] = field(default_factory=list)
+    faults: list[TokenguardError] = field(default_factory=list)
 
     def leasing(self) -> bool:
         return True
@@ -33,7 +33,7 @@ class Heard:
     def exchanged(self, request: Exchange, done: Exchanged) -> None:
         self.exchanges.append((request, done))
 
-    def failed(self, error: LedgerError) -> None:
+    def failed(self, error: TokenguardError) -> None:
         self.faults.append(error)
 
 
