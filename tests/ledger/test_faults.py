@@ -179,6 +179,12 @@ def test_a_server_is_named_without_user_and_password() -> None:
     assert address.name == "postgresql://db.example:5433/spend"
 
 
+def test_servers_of_which_one_is_the_primary_are_named_together() -> None:
+    address = Address.of("postgresql://ada:hunter2@/spend?host=db1:5432&host=db2:5432&target_session_attrs=read-write")
+
+    assert address.name == "postgresql://db1:5432,db2:5432/spend"
+
+
 def test_a_server_that_is_away_is_named_without_credentials(open_sql: Any) -> None:
     with pytest.raises(LedgerUnavailable, match="cannot be reached") as caught:
         open_sql("postgresql://ada:hunter2@127.0.0.1:1/spend")

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import inspect
 import socket
-from contextlib import contextmanager, suppress
+import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from tokenguard.backends.once import once
 from tokenguard.core.untrusted import mapping_of
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Iterator
 
 __all__ = ["REPORTED", "AsyncLiteLLMStream", "LiteLLMStream", "model_field"]
 
@@ -34,23 +35,38 @@ class LiteLLMStream:
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
+        self._turn = threading.Lock()
+        """Held by who reads."""
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Any:
-        return _noted(next(self._inner), self._inner)
+        with self._turn:
+            return _noted(next(self._inner), self._inner)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
     def close(self) -> None:
-        """Close the connection, so that the provider stops generating; idempotent, from any thread."""
-        for layer in list(_layers(self._inner)):
-            close = getattr(layer, "close", None)
-            if close is not None:
-                with suppress(*_ALREADY), _hung_up(layer):
-                    close()
+        """Close the connection, so that the provider stops generating; idempotent, from any thread.
+
+        Under a thread that waits for a chunk the connection is only ended. That thread hears of it, and its HTTP client
+        closes the socket: closed here, its number could be another connection's by the time it is read from.
+        """
+        layers = list(_layers(self._inner))
+        if not self._turn.acquire(blocking=False):
+            for layer in layers:
+                _hang_up(layer)
+            return
+        try:
+            for layer in layers:
+                close = getattr(layer, "close", None)
+                if close is not None:
+                    with suppress(*_ALREADY):
+                        close()
+        finally:
+            self._turn.release()
 
 
 class AsyncLiteLLMStream:
@@ -81,29 +97,16 @@ class AsyncLiteLLMStream:
                         await closing
 
 
-@contextmanager
-def _hung_up(layer: Any) -> Generator[None]:
-    """End the TCP connection that the block closes.
-
-    Closing a socket does not end its connection while another thread waits on it; a second handle can. That the first
-    one was really closed shows that the connection did not go back to the pool, where it would be somebody else's.
-    """
-    found = _socket_of(layer)
-    twin = None if found is None or found.fileno() < 0 else socket.fromfd(found.fileno(), found.family, found.type)
-    try:
-        yield
-    finally:
-        if found is not None and twin is not None:
-            with twin, suppress(OSError):
-                if found.fileno() < 0:
-                    twin.shutdown(socket.SHUT_RDWR)
-
-
-def _socket_of(layer: Any) -> socket.socket | None:
-    """The socket under an HTTP response, or under an OpenAI stream that has one."""
+def _hang_up(layer: Any) -> None:
+    """End the TCP connection under a layer, if it has one that nobody else may have by now."""
     response = layer if hasattr(layer, "extensions") else getattr(layer, "response", None)
     network = mapping_of(getattr(response, "extensions", None)).get("network_stream")
-    return None if network is None else network.get_extra_info("socket")
+    if network is None or getattr(response, "is_closed", False):
+        return
+    found: socket.socket = network.get_extra_info("socket")
+    # Through a second handle, because a TLS socket that is shut down forgets its own state under the reader.
+    with suppress(OSError), socket.fromfd(found.fileno(), found.family, found.type) as twin:
+        twin.shutdown(socket.SHUT_RDWR)
 
 
 def model_field(model: Any, name: str) -> Any:

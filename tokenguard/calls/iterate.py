@@ -57,6 +57,20 @@ class _Metered:
         """What was delivered so far, for the guard's own watch."""
         return self._tap
 
+    def halt(self) -> None:
+        """Where the stream was stopped, close its upstream: who waits for a chunk hears of it now. From any thread."""
+        tap = self._tap
+        if tap.settled or tap.halted is not None or (error := tap.stop()) is None:
+            return
+        tap.halted = error
+        try:
+            self._wake()
+        except Exception as fault:  # noqa: BLE001  # a backend that cannot close leaves the stop to the next chunk
+            tap.fault("watch", fault)
+
+    def _wake(self) -> None:
+        """Close the upstream under whoever reads it. From any thread."""
+
     @property
     def _hidden_params(self) -> dict[str, Any]:
         # Where receipts ride on LiteLLM's objects; here beside whatever the upstream carries.
@@ -97,18 +111,22 @@ class Stream(_Metered):
         """The next chunk of the upstream, with every way it can end booked."""
         handling = sys.exception()
         try:
-            return next(self._tap.upstream)
+            chunk = next(self._tap.upstream)
         except StopIteration:
+            self._halt_if_woken()
             self._tap.ended = True
             self._settle(self._tap.finish())
             raise
         except Exception as error:
+            self._halt_if_woken()
             self._tap.ended = True
             self._settle(self._tap.broken(error, handling))
             raise
         except BaseException:
             self.close()
             raise
+        self._halt_if_woken()
+        return chunk
 
     def _read_usage(self, part: Any) -> None:
         """Read on until the usage is here, keep what is the caller's, and book."""
@@ -125,6 +143,8 @@ class Stream(_Metered):
             part = tap.take(chunk)
             if not tap.hidden(chunk):
                 tap.ahead.append(chunk)
+        if part.usage is None:
+            self._halt_if_woken()
         self._settle(tap.finish())
 
     def _halt_if_stopped(self) -> None:
@@ -132,6 +152,15 @@ class Stream(_Metered):
         if error is not None:
             self.close()
             raise error
+
+    def _halt_if_woken(self) -> None:
+        """What the upstream says after it was closed under its reader is not what a provider said."""
+        if self._tap.halted is not None:
+            self.close()
+            raise self._tap.halted from None
+
+    def _wake(self) -> None:
+        self._parts.backend.close_stream(self._tap.upstream)
 
     def _settle(self, flow: Flow[Any]) -> None:
         if self._tap.claim():
@@ -173,6 +202,10 @@ class AsyncStream(_Metered):
     def __init__(self, opened: Opened, parts: Parts) -> None:
         super().__init__(opened, parts)
         self._loop = weakref.ref(asyncio.get_running_loop())
+        self._reader: asyncio.Task[Any] | None = None
+        """Who waits for a chunk."""
+        self._woken = False
+        """The reader's cancellation is ours."""
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
@@ -198,12 +231,14 @@ class AsyncStream(_Metered):
         """The next chunk of the upstream, with every way it can end booked."""
         handling = sys.exception()
         try:
-            return await anext(self._tap.upstream)
+            chunk = await self._next()
         except StopAsyncIteration:
+            await self._halt_if_woken()
             self._tap.ended = True
             await self._settle(self._tap.finish())
             raise
         except Exception as error:
+            await self._halt_if_woken()
             self._tap.ended = True
             await self._settle(self._tap.broken(error, handling))
             raise
@@ -214,13 +249,33 @@ class AsyncStream(_Metered):
             # GeneratorExit: the consumer's coroutine is being thrown away and may not await.
             self.drop()
             raise
+        await self._halt_if_woken()
+        return chunk
+
+    async def _next(self) -> Any:
+        """The next chunk of the upstream; where the stream is halted meanwhile, the wait for it ends."""
+        self._reader = task = asyncio.current_task()
+        try:
+            return await anext(self._tap.upstream)
+        except asyncio.CancelledError:
+            if not self._taken_back(task):
+                raise
+            raise _Woken from None
+        finally:
+            self._reader = None
+            self._taken_back(task)  # An upstream may swallow a cancellation, or turn it into something else.
+
+    def _taken_back(self, task: asyncio.Task[Any] | None) -> bool:
+        """Take our own cancellation back, where there is one; whether no other one is left."""
+        woken, self._woken = self._woken, False
+        return woken and task is not None and task.uncancel() == 0
 
     async def _read_usage(self, part: Any) -> None:
         """Read on until the usage is here, keep what is the caller's, and book."""
         tap = self._tap
         while part.usage is None:
             try:
-                chunk = await anext(tap.upstream)
+                chunk = await self._next()
             except StopAsyncIteration:
                 tap.ended = True
                 break
@@ -233,6 +288,8 @@ class AsyncStream(_Metered):
             part = tap.take(chunk)
             if not tap.hidden(chunk):
                 tap.ahead.append(chunk)
+        if part.usage is None:
+            await self._halt_if_woken()
         await self._settle(tap.finish())
 
     async def _halt_if_stopped(self) -> None:
@@ -240,6 +297,26 @@ class AsyncStream(_Metered):
         if error is not None:
             await self.aclose()
             raise error
+
+    async def _halt_if_woken(self) -> None:
+        """What the upstream says after it was closed under its reader is not what a provider said."""
+        if self._tap.halted is not None:
+            await self.aclose()
+            raise self._tap.halted from None
+
+    def _wake(self) -> None:
+        loop = self._loop()
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # It was closed, and nobody waits on it.
+                loop.call_soon_threadsafe(self._wake_here, loop)
+
+    def _wake_here(self, loop: asyncio.AbstractEventLoop) -> None:
+        """On its own loop: end the wait of who reads, else only close."""
+        if self._reader is not None:
+            self._woken = True
+            self._reader.cancel()
+        elif not self.settled:
+            _spawn_close(loop, self._tap, self._parts)
 
     async def _settle(self, flow: Flow[Any]) -> None:
         if self._tap.claim():
@@ -283,6 +360,10 @@ def _abandon_async(tap: Tap, parts: Parts, loop: asyncio.AbstractEventLoop | Non
         if loop is not None and loop.is_running():
             loop.call_soon_threadsafe(_spawn_close, loop, tap, parts)
     drive(tap.abandon(), parts)
+
+
+class _Woken(Exception):  # noqa: N818  # a signal, never seen outside
+    """The wait for a chunk was ended, because the stream is halted."""
 
 
 _CLOSING: set[asyncio.Task[None]] = set()

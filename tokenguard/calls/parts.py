@@ -127,6 +127,7 @@ class Parts:
         node = self.nodes.get(run_id)
         if node is not None:
             node.stopped = stop
+            self.watch.halt()
 
     @property
     def enforce(self) -> bool:

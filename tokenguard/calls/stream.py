@@ -52,6 +52,8 @@ class Tap:
         self.pending: BaseException | None = None
         """An error of the upstream that came while reading ahead; raised after `ahead` is handed out."""
         self.ended = False
+        self.halted: SpendStopped | None = None
+        """Why its upstream was closed under whoever reads it; from then on nothing else is heard of it."""
         self.receipt: CallReceipt | None = None
         self._claim = threading.Lock()
         self._texts: list[str] = []
@@ -99,9 +101,13 @@ class Tap:
         try:
             return self.parts.backend.read(self.sent.attempt.call.operation, chunk)
         except Exception as fault:  # noqa: BLE001  # the caller's stream must not end for our reading of it
-            run_id = self.sent.attempt.facts.run_id
-            self.parts.emit(events.Fault(at=self.parts.clock.now(), run_id=run_id, where="read", error=fault))
+            self.fault("read", fault)
             return Part()
+
+    def fault(self, where: str, error: Exception) -> None:
+        """Tell the sinks what went wrong beside the stream."""
+        run_id = self.sent.attempt.facts.run_id
+        self.parts.emit(events.Fault(at=self.parts.clock.now(), run_id=run_id, where=where, error=error))
 
     def complete(self, part: Part) -> bool:
         """Whether the answer is whole with this part, so that only its usage may still come.
@@ -119,6 +125,8 @@ class Tap:
 
     def stop(self) -> SpendStopped | None:
         """Why not one more chunk may be read; None: go on."""
+        if self.halted is not None:
+            return self.halted  # Also where the run goes on meanwhile: this stream was closed.
         node = self.sent.attempt.call.node
         if node is None or not self.parts.enforce:
             return None

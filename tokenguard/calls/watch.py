@@ -1,7 +1,8 @@
 """One thread that is there while something is open: it hears of stops by other processes, and says that this one lives.
 
-Twice a second it asks, for all open streams in one query, whether a run above them was closed: once a second would hear
-of a stop up to a second late and act on it at the chunk after. Every half minute it renews, in one transaction, the
+Twice a second it asks, for all open streams in one query, whether a run above them was closed, and closes the upstream
+of those that were, so that a reader who waits for a chunk that does not come hears of it too. Once a second would hear
+of a stop up to a second late. Every half minute it renews, in one transaction, the
 leases of this process and of all its holds. With nothing open there is no thread, and nothing is asked.
 """
 
@@ -41,6 +42,10 @@ class Watched(Protocol):
         """What it delivered so far."""
         ...
 
+    def halt(self) -> None:
+        """Close its upstream where it was stopped."""
+        ...
+
 
 class Watch:
     """The thread, and what it watches. Made anew in a forked child: what is open belongs to the parent."""
@@ -73,6 +78,11 @@ class Watch:
             self._begin()
             self._wake.set()
 
+    def halt(self) -> None:
+        """Let open streams that were stopped in this process hear of it now, also where they are silent."""
+        for stream in self._parts.streams.snapshot():
+            stream.halt()
+
     def stop(self) -> None:
         """End the thread; what is opened next starts another."""
         with self._lock:
@@ -97,7 +107,7 @@ class Watch:
     def _looked(self) -> float | None:
         """One look; seconds until the next. A method of its own, or its list would keep dropped streams alive."""
         with self._lock:
-            streams = [stream for stream in self._parts.streams.snapshot() if not stream.settled]
+            streams = [stream for stream in self._parts.streams.snapshot() if _listens(stream)]
             holds = tuple(self._open)
             if self._ended or not (streams or holds):
                 self._thread = None
@@ -120,6 +130,12 @@ class Watch:
         nodes = {one.id: one for stream in streams for one in _lineage(stream)}
         for closure in self._parts.ledger.closures(tuple(nodes)) if nodes else ():
             nodes[closure.run_id].stopped = error_from(closure)
+        for stream in streams:
+            stream.halt()
+
+
+def _listens(stream: Watched) -> bool:
+    return not stream.settled and stream.tap.halted is None
 
 
 def _lineage(stream: Watched) -> list[Node]:

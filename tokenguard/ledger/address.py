@@ -92,6 +92,7 @@ def _server(url: URL) -> Address:
         raise MissingExtra(
             'PostgreSQL needs a driver: pip install "tokenguard-llm[postgres]".', extra="postgres"
         ) from None
-    host = url.host or str(url.query.get("host", "local"))
+    hosts = url.query.get("host", "local")
+    host = url.host or (hosts if isinstance(hosts, str) else ",".join(hosts))
     port = f":{url.port}" if url.port else ""
     return Address(url.set(drivername="postgresql+psycopg"), f"postgresql://{host}{port}/{url.database or ''}", None)

@@ -177,7 +177,7 @@ class Database:
                     largest=LARGEST_ON_SQLITE,
                 ) from error
             except (Lost, self._driver_error, SQLAlchemyError) as error:
-                pause_s = tries.next_pause_s(error)
+                pause_s = tries.pause_s(error)
                 if pause_s is None:
                     cause = error.cause if isinstance(error, Lost) else error
                     if tries.in_doubt:

@@ -53,7 +53,7 @@ class Tries:
         self._tried = self._lost = 0
         self._began_s = _CLOCK.monotonic()
 
-    def next_pause_s(self, error: Exception) -> float | None:
+    def pause_s(self, error: Exception) -> float | None:
         """Seconds to wait before the next try; None: there is none."""
         self._tried += 1
         goes_on = self._goes_on_without(error) if isinstance(error, Lost) else self._goes_on_after(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -74,6 +75,33 @@ def test_a_stop_in_one_process_ends_the_streams_of_another_within_a_second(  # n
     assert after <= STREAMS * SECOND
     assert refused == code
     assert again == "ok"
+
+
+def silent(request: RecordedRequest) -> Reply:
+    """Streams that say nothing after five chunks; whole answers at once."""
+    return Reply(completion_tokens=400, stall=5) if request.json.get("stream") else Reply(completion_tokens=10)
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_stop_in_one_process_ends_the_silent_streams_of_another(
+    database: str, start: Any, hears: Any, kind: str
+) -> None:
+    guard = tg.Guard(database=database, backend=ScriptedBackend([]), prices=PRICES)
+
+    with ModelServer(silent) as server, guard, guard.run("fleet") as run:
+        joined = start("streamer.py", database, run.token(), server.url, kind)
+        hears(joined, "streaming")
+        guard.kill(run.id, why="enough", by="ada")
+        stopped_s = time.monotonic()
+        codes = hears(joined, "stopped").split()
+        waited_s = time.monotonic() - stopped_s
+        left = [one.client_left for one in server.exchanges]
+        receipt = run.receipt()
+
+    assert codes == ["run_revoked"] * STREAMS
+    assert waited_s < 10  # a second, on a machine that has time; the clients' own timeouts are ten minutes
+    assert left == [True] * STREAMS
+    assert (receipt.held, receipt.cost) == (tg.Money(0), receipt.estimated)
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
