@@ -68,6 +68,9 @@ def inherit(
             # The spool stays for the next look; what is in the books already is found there.
             found = Inherited(found.processes, found.paid, found.assumed, found.refused, away)
             continue
+        except Exception as strange:  # noqa: BLE001  # one file that cannot be read or booked must not keep others away
+            why = f"{spool.path} cannot be booked ({type(strange).__name__}); it is kept beside, as .refused."
+            requests, answers, refused, done = [], [], (LedgerConflict(why, path=str(spool.path)),), True
         finally:
             if refused:  # What the books contradict is not lost.
                 spool.path.rename(spool.path.with_suffix(".refused"))

@@ -115,8 +115,11 @@ class Journaled(Forwarding):
         return cast("Lender", self.inner).caps(hold)
 
     def exchange(self, request: Exchange) -> Exchanged:
-        """See `ledger.conditions.Lender.exchange`; what waits is booked first, as for any other grant."""
-        if self._waiting and (away := self.catch_up().away) is not None:
+        """See `ledger.conditions.Lender.exchange`; what waits is booked first, as for any other grant.
+
+        What another process left comes before it: a journaled answer may be to a call that its spool knows.
+        """
+        if self._waiting and not request.repeated and (away := self.catch_up().away) is not None:
             raise away
         # Only what leases from a journaled ledger asks, and it was given one that lends.
         return cast("Lender", self.inner).exchange(request)

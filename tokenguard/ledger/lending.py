@@ -61,7 +61,7 @@ def exchange(tx: Tx, request: Exchange, windows: Windows) -> Exchanged:
     tx.insist_on(version)
     if known:
         return _exchanged_before(tx, lease)
-    request, refused = _what_is_new(tx, request) if request.repeated else (request, ())
+    request, refused = _what_is_new(tx, request) if request.repeated or tx.again else (request, ())
     ids, released = _taken(tx, request)
     closure = next(iter(standing_on(tx, lease.run_ids)), None) if shut else None
     stored = [budget_of(row[5:]) for row in rows if row[5] is not None]
@@ -147,7 +147,7 @@ def _taken(tx: Tx, request: Exchange) -> tuple[list[str], list[tuple[str, dateti
             released.append((lease_id, held_at, held.amounts))
         else:
             facts = tx.select(sa.select(row.kind, row.legs).where(row.hold_id == lease_id).order_by(row.phase))
-            ids = ids or list(dict.fromkeys(leg[0] for _, legs in facts for leg in legs))
+            ids = list(dict.fromkeys(leg[0] for _, legs in facts for leg in legs)) or ids
             if any(kind == "expire" for kind, _ in facts):
                 settle_again(tx, lease_id, _back(request.lease.at))
     if not ids and (request.paid or request.kept):

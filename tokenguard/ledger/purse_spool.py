@@ -7,7 +7,7 @@ and gives the rest of its leases back; everything is looked for in the books fir
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -23,8 +23,10 @@ from tokenguard.ledger.spool import Spool
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-__all__ = ["lease_for", "recovered", "rewrite", "write_kept", "write_lease", "write_paid", "write_promise"]
+__all__ = ["lease_for", "recovered", "rewrite", "tidied", "write_kept", "write_lease", "write_paid", "write_promise"]
 
+_MOST: Final = 4 * 1024 * 1024
+"""Bytes of a spool before it begins anew with what is still to be told."""
 _LEASE: Final = timedelta(seconds=LEASE_S)
 
 
@@ -107,6 +109,30 @@ def rewrite(spool: Spool, purse: Purse) -> None:
     for other in kept:
         if other.booking is not None:
             write_kept(spool, purse.number, other.promise.id, storable(other.booking)[1])
+
+
+def tidied(spool: Spool, purses: Sequence[Purse]) -> Spool:
+    """Forget what the ledger has; the file to go on with.
+
+    Raises:
+        LedgerUnavailable: a new file cannot be written; the old one has everything.
+    """
+    if not any(one.has_news or one.open for one in purses):
+        spool.clear()
+        for one in purses:
+            rewrite(spool, one)
+        return spool
+    if spool.size <= _MOST:
+        return spool
+    anew = Spool.open(spool.path.parent)
+    try:
+        for one in purses:
+            rewrite(anew, one)
+    except BaseException:
+        anew.close(remove=True)
+        raise
+    spool.close(remove=True)
+    return anew
 
 
 @dataclass(slots=True)

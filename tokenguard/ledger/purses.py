@@ -6,28 +6,21 @@ Lock order: a purse's `exchanging`, then the lock of all. Only the first is held
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
-from tokenguard.core.allowance import Exchange, lends
+from tokenguard.core.allowance import Exchange, Promise, lends
 from tokenguard.core.books import Booking, Hold
 from tokenguard.core.leases import BEAT_S, LEASE_S
 from tokenguard.core.verdict import Ask, Grant
 from tokenguard.errors import LedgerUnavailable, TokenguardError
+from tokenguard.ledger import purse_spool
 from tokenguard.ledger.caretaker import Caretaker
 from tokenguard.ledger.conditions import Conditions, Lender
+from tokenguard.ledger.news import News
 from tokenguard.ledger.purse import FRESH_S, Purse, may_be_leased, path_key
-from tokenguard.ledger.purse_spool import (
-    lease_for,
-    promise_json,
-    rewrite,
-    storable,
-    write_kept,
-    write_lease,
-    write_paid,
-    write_promise,
-)
 from tokenguard.ledger.spool import Spool
 
 __all__ = ["Purses"]
@@ -46,17 +39,10 @@ _AWAY_S: Final = 5.0
 """Seconds for which a ledger that could not be reached is not asked by callers again; the thread asks."""
 _MANY: Final = 512
 """Paid calls that the ledger is told of at once, without waiting for the tick."""
-_SPOOL_MOST: Final = 4 * 1024 * 1024
-"""Bytes of a spool before it begins anew with what is still to be told."""
 
 
 class Purses:
-    """All allowances of one process on one ledger. Thread-safe; made anew in a forked child.
-
-    Args:
-        lender: Where the money is.
-        under: The conditions.
-    """
+    """All allowances of one process on one ledger. Thread-safe; made anew in a forked child."""
 
     def __init__(self, lender: Lender, under: Conditions) -> None:
         self._lender, self._folder, self._clock, self._ids = lender, under.folder, under.clock, under.ids
@@ -66,9 +52,9 @@ class Purses:
         self._retired: list[Purse] = []
         self._promised: dict[str, Purse] = {}
         self._spool: Spool | None = None
-        self._numbers = 0
+        self._numbers, self._said = 0, False
         self._caretaker = Caretaker("tokenguard-allowances", under.tick_s, self.tend)
-        self._said = False
+        self._news = News()
         self._away_s: float | None = None
         """When the ledger could not be reached last, and not since."""
 
@@ -87,7 +73,7 @@ class Purses:
             purse = self._purses[key] = self._new(hold)
             purse.one = grant.amounts
         if self._bridges:  # The ledger may be away at the next call.
-            with purse.exchanging:
+            with self._turn(purse):
                 self._quietly(lambda: self._exchange(purse, times=purse.times))
 
     def grant_at_once(self, hold: Hold, ask: Ask) -> Grant | None:
@@ -95,7 +81,9 @@ class Purses:
         purse = self._purses.get(path_key(hold))
         if purse is not None and not self._said:
             self._said = self._listener.leasing()
-        return None if purse is None else self._promise(purse, hold, ask)
+        grant = None if purse is None else self._promise(purse, hold, ask)
+        self._news.pass_on()
+        return grant
 
     def grant(self, hold: Hold, ask: Ask) -> Grant | None:
         """Grant a call, out of the next lease where this one has no room; None: there is too little room for a lease.
@@ -115,7 +103,7 @@ class Purses:
         bridged = self._bridged(purse, hold, ask)
         if bridged is not None:
             return bridged
-        with purse.exchanging:
+        with self._turn(purse):
             return self._promise(purse, hold, ask) or self._leased(purse, hold, ask)
 
     def _leased(self, purse: Purse, hold: Hold, ask: Ask) -> Grant | None:
@@ -152,26 +140,29 @@ class Purses:
         return self._unchanged(purse)
 
     def _promise(self, purse: Purse, hold: Hold, ask: Ask, *, stale: bool = False) -> Grant | None:
-        if not may_be_leased(hold, ask):
+        if purse.shut or not may_be_leased(hold, ask):
             return None
+        amounts = ask.amounts(ask.output_max)
+        text = purse_spool.promise_json(Promise(hold.id, hold.at, hold.facts, amounts, ask.input_tokens))
+        if text is None:
+            return None  # The ledger itself will say what is wrong with it.
         with self._lock:
             grant = purse.promise(hold, ask, self._clock.monotonic(), stale=stale)
             if grant is None:
                 return None
             self._promised[hold.id] = purse
-            promise, spool = purse.open[hold.id], self._spool
+            spool = self._spool
         assert spool is not None, "there is a lease, and it was written down"
-        text = promise_json(promise)
         try:
-            if text is not None:
-                write_promise(spool, purse.number, text)
-                return grant
+            purse_spool.write_promise(spool, purse.number, text)
         except LedgerUnavailable as full:
-            self._listener.failed(full)
-        with self._lock:  # The ledger itself will say what is wrong with it.
-            del self._promised[hold.id]
-            purse.take_back(hold.id)
-        return None
+            self._news.keep(self._listener.failed, full)
+            with self._lock:
+                if self._promised.pop(hold.id, None) is not None:
+                    purse.take_back(hold.id)
+                    return None
+            # It became a hold of its own meanwhile, which the ledger has or is about to have.
+        return grant
 
     def _new(self, hold: Hold) -> Purse:
         self._numbers += 1
@@ -181,28 +172,28 @@ class Purses:
         """A call came to something; False: no allowance paid for it."""
         if hold_id not in self._promised:
             return False
-        booking, text = storable(booking)
+        booking, text = purse_spool.storable(booking)
         with self._lock:
             purse = self._promised.pop(hold_id, None)
             if purse is None:
                 return False
             purse.settle(hold_id, booking)
             many, spool = len(purse.paid) == _MANY, self._spool
-        self._write_down(spool, lambda there: write_paid(there, purse.number, hold_id, text))
+        self._write_down(spool, lambda there: purse_spool.write_paid(there, purse.number, hold_id, text))
         if many:
             self._caretaker.wake()
         return True
 
     def keep(self, hold_id: str, booking: Booking) -> bool:
         """Nobody knows what a call came to; False: no allowance paid for it."""
-        booking, text = storable(booking)
+        booking, text = purse_spool.storable(booking)
         with self._lock:
             purse = self._promised.pop(hold_id, None)
             if purse is None:
                 return False
             purse.keep(hold_id, booking)
             spool = self._spool
-        self._write_down(spool, lambda there: write_kept(there, purse.number, hold_id, text))
+        self._write_down(spool, lambda there: purse_spool.write_kept(there, purse.number, hold_id, text))
         return True
 
     def leases_of(self, hold_ids: tuple[str, ...]) -> tuple[str, ...]:
@@ -214,12 +205,13 @@ class Purses:
 
     def _write_down(self, spool: Spool | None, write: Callable[[Spool], None]) -> None:
         """Add to the spool what memory knows already."""
-        assert spool is not None, "what was promised was written down"
         try:
-            write(spool)
+            if spool is not None:
+                write(spool)
         except LedgerUnavailable as full:
-            # The ledger hears of it in half a second; if this process dies before, the worst case is assumed.
-            self._listener.failed(full)
+            # The ledger hears of it soon; if this process dies before, the worst case is assumed.
+            self._news.keep(self._listener.failed, full)
+        self._news.pass_on()
 
     def shut(self, which: Callable[[Purse], bool]) -> None:
         """Grant nothing more out of some purses from now on."""
@@ -254,7 +246,7 @@ class Purses:
         """
         told = False
         for one in [one for one in self._snapshot() if one.has_news]:
-            with one.exchanging:
+            with self._turn(one):
                 self._exchange(one, times=0 if one.shut else one.next_times(short=False))
                 told = True
         return told
@@ -266,12 +258,18 @@ class Purses:
         """
         self._caretaker.stop()
         with self._lock:
-            for one in self._all():
+            purses = self._retired = self._all()
+            self._purses.clear()
+            for one in purses:
+                one.retire()
                 self._let_go_of(one)
-        self.give_back(lambda _: True)
+        self._settle_up(purses)
         with self._lock:
-            over = all(one.is_over for one in self._retired)
-            spool, self._spool, self._retired = self._spool, None, []
+            over = all(one.is_over for one in purses)
+            self._retired = [one for one in self._retired if one not in purses]
+            if self._all():
+                return over  # Somebody began anew meanwhile, in the same spool.
+            spool, self._spool = self._spool, None
         if spool is not None:
             spool.close(remove=over)
         return over
@@ -279,19 +277,19 @@ class Purses:
     def _settle_up(self, purses: Iterable[Purse]) -> None:
         """Exchange their leases for what is in flight."""
         for one in purses:
-            with one.exchanging:
+            with self._turn(one):
                 self._quietly(lambda one=one: self._exchange(one, times=0))  # type: ignore[misc]
 
     def _let_go_of(self, purse: Purse) -> None:
         """Calls in flight become holds of their own."""
         for promise_id in tuple(purse.open):
-            del self._promised[promise_id]
+            self._promised.pop(promise_id, None)
             purse.keep(promise_id, None)
 
     def _exchange(self, purse: Purse, *, times: int, wanted: Ask | None = None) -> None:
         """Settle one purse up; its `exchanging` is held."""
         if purse.unanswered is not None:
-            self._ask(purse, purse.unanswered)
+            self._ask(purse, replace(purse.unanswered, repeated=True), again=True)
         now = self._clock.now()
         with self._lock:
             if purse.ends_at is not None and now >= purse.ends_at:
@@ -300,13 +298,13 @@ class Purses:
                 times = 0
             if not times and purse.is_over:
                 return
-            lease = lease_for(purse.hold, self._ids.new(), now, self._owner)
+            lease = purse_spool.lease_for(purse.hold, self._ids.new(), now, self._owner)
             try:
                 self._spool = self._spool or Spool.open(self._folder)
-                write_lease(self._spool, purse.number, lease.id)
+                purse_spool.write_lease(self._spool, purse.number, lease.id)
             except LedgerUnavailable as full:
                 # Nothing is leased that is not written down.
-                self._listener.failed(full)
+                self._news.keep(self._listener.failed, full)
                 self._let_go_of(purse)
                 if purse.is_over:
                     return
@@ -316,12 +314,13 @@ class Purses:
                 self._caretaker.start()
         self._ask(purse, request)
 
-    def _ask(self, purse: Purse, request: Exchange) -> None:
+    def _ask(self, purse: Purse, request: Exchange, *, again: bool = False) -> None:
         try:
             done = self._lender.exchange(request)
         except TokenguardError as away:  # An amount that no column takes is no ledger's error.
             self._away_s = self._clock.monotonic()
-            if not getattr(away, "in_doubt", False):
+            # That it cannot be asked again now says nothing about what the first time did.
+            if not (again or getattr(away, "in_doubt", False)):
                 with self._lock:
                     purse.unheard(request)
             raise
@@ -329,22 +328,16 @@ class Purses:
         with self._lock:
             purse.exchanged(done, request, self._clock.monotonic())
             self._tidy()
-        self._listener.exchanged(request, done)
+        self._news.keep(self._listener.exchanged, request, done)
 
     def _tidy(self) -> None:
         """Let go of purses that are over, and of records that the ledger has."""
         self._retired = [one for one in self._retired if not one.is_over]
-        spool, purses = self._spool, self._all()
-        assert spool is not None, "nothing is exchanged that was not written down"
-        if not any(one.has_news or one.open for one in purses):
-            spool.clear()
-            for one in purses:
-                rewrite(spool, one)
-        elif spool.size > _SPOOL_MOST:
-            self._spool = Spool.open(self._folder)
-            for one in purses:
-                rewrite(self._spool, one)
-            spool.close(remove=True)
+        assert self._spool is not None, "nothing is exchanged that was not written down"
+        try:
+            self._spool = purse_spool.tidied(self._spool, self._all())
+        except LedgerUnavailable as full:
+            self._news.keep(self._listener.failed, full)  # The file goes on growing, and is tried again.
 
     def tend(self) -> bool:
         """One look after everything, as the thread has it twice a second; False: nothing is left to look after.
@@ -352,7 +345,7 @@ class Purses:
         Stops and lowered caps are heard of here, so within a second.
         """
         for one in self._snapshot():
-            with one.exchanging:
+            with self._turn(one):
                 self._quietly(lambda one=one: self._tend(one))  # type: ignore[misc]
         with self._lock:
             return not all(one.is_over for one in self._all())
@@ -368,7 +361,9 @@ class Purses:
             self._exchange(purse, times=0)
         if purse.is_over and idle_s > _FORGET_S:
             with self._lock:
-                self._purses = {key: one for key, one in self._purses.items() if one is not purse}
+                if purse.is_over:
+                    purse.retire()  # Who holds it already is judged by the ledger, and finds a new one next time.
+                    self._purses = {key: one for key, one in self._purses.items() if one is not purse}
 
     def _unchanged(self, purse: Purse) -> bool:
         """Half a second early, so that no caller has to ask."""
@@ -385,7 +380,16 @@ class Purses:
         try:
             act()
         except TokenguardError as away:
-            self._listener.failed(away)
+            self._news.keep(self._listener.failed, away)
+
+    @contextmanager
+    def _turn(self, purse: Purse) -> Iterator[None]:
+        """Settle a purse up; who listens is told when no lock is held, because listeners act on their guard."""
+        try:
+            with purse.exchanging:
+                yield
+        finally:
+            self._news.pass_on()
 
     def _all(self) -> list[Purse]:
         return [*self._purses.values(), *self._retired]

@@ -9,7 +9,7 @@ import pytest
 
 from tokenguard.core.allowance import Exchange
 from tokenguard.core.verdict import Grant
-from tokenguard.errors import LedgerConflict
+from tokenguard.errors import LedgerConflict, LedgerUnavailable
 from tokenguard.ledger.purse_spool import lease_for, recovered, rewrite, storable
 from tokenguard.ledger.spool import SUFFIX, Spool
 
@@ -37,7 +37,7 @@ def test_an_outcome_that_comes_while_everything_is_given_back_goes_to_the_books(
         one.ledger.relinquish()
         return storable(booking)
 
-    monkeypatch.setattr("tokenguard.ledger.purses.storable", given_back_meanwhile)
+    monkeypatch.setattr("tokenguard.ledger.purse_spool.storable", given_back_meanwhile)
     if act == "settle":
         one.ledger.settle(hold_id, one.booking())
     else:
@@ -155,3 +155,72 @@ def test_a_forked_child_begins_without_purses(open_sql: Any, sqlite: str, desk: 
     assert child.ledger.reserve_at_once(child.hold(), child.ask()) is None
     assert child.ledger.settle_at_once(in_flight, child.booking()) is None
     assert child.leased == 4
+
+
+def test_a_promise_that_cannot_be_written_down_and_became_a_hold_meanwhile_is_granted(
+    one: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = LedgerUnavailable("the disk is full.", database="spool")
+
+    def given_back_meanwhile(*_: object) -> None:
+        one.ledger.relinquish()
+        raise full
+
+    monkeypatch.setattr("tokenguard.ledger.purse_spool.write_promise", given_back_meanwhile)
+    hold_id, verdict = one.reserve()
+    monkeypatch.undo()
+
+    assert isinstance(verdict, Grant)
+    assert one.held() == {hold_id: 1}
+    one.ledger.settle(hold_id, one.booking())
+    assert one.settled() == 3
+    assert one.heard.faults == [full]
+
+
+def test_a_file_that_cannot_be_read_keeps_no_other_away(one: Any, process: Any) -> None:
+    one.call()
+    one.ledger._purses._spool.close()  # what the death of the process would do
+    strange = Spool.open(one.folder)
+    strange.append({"do": "promise", "purse": 1, "promise": {"of": "another version"}})
+    strange.append({"do": "lease", "purse": 1, "id": "x"})
+    strange.close()
+
+    process(tick_s=None)
+
+    assert one.settled() == 3
+    assert one.leased == 0
+    assert [path.name for path in one.folder.glob("*.refused")] == [strange.path.with_suffix(".refused").name]
+
+
+def test_a_forgotten_purse_leases_no_more(process: Any) -> None:
+    found = process(tick_s=None)
+    found.call()
+    found.call()
+    purses = found.ledger._purses  # as its thread and a caller have it
+    (purse,) = purses._snapshot()  # as above
+    for seconds in (0, 6, 61):
+        found.clock.advance(seconds)
+        purses.tend()
+
+    assert purses._leased(purse, found.hold(), found.ask()) is None  # who looked it up before
+    assert found.leased == 0
+
+
+def test_a_spool_that_cannot_begin_anew_goes_on(one: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tokenguard.ledger.purse_spool._MOST", 1_000)
+    full = LedgerUnavailable("the disk is full.", database="spool")
+
+    def refuse(*_: object) -> None:
+        raise full
+
+    hold_id = one.reserve()[0]
+    monkeypatch.setattr("tokenguard.ledger.purse_spool.rewrite", refuse)
+    for _ in range(4):
+        one.call()
+    monkeypatch.undo()
+
+    assert full in one.heard.faults
+    one.ledger.settle(hold_id, one.booking())
+    one.ledger.relinquish()
+    assert one.settled() == 7
+    assert len(list(one.folder.glob(f"*{SUFFIX}"))) == 0

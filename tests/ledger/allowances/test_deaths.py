@@ -172,7 +172,7 @@ def test_a_process_without_leases_left_nothing(process: Any) -> None:
 def test_a_spool_that_grew_begins_anew_with_what_is_still_to_be_told(
     one: Any, process: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tokenguard.ledger.purses._SPOOL_MOST", 2_000)
+    monkeypatch.setattr("tokenguard.ledger.purse_spool._MOST", 2_000)
     first = next(one.folder.glob(f"*{SUFFIX}"))
     hold_id = one.reserve()[0]
     for _ in range(8):

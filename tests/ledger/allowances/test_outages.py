@@ -272,3 +272,53 @@ def test_what_was_just_paid_can_be_refunded(one: Any) -> None:
 
     assert done.after == Money(0)
     assert one.settled() == 2
+
+
+def test_a_lost_answer_to_giving_everything_back_revives_no_lease(lined: Any) -> None:
+    found = lined(bridges=True)
+    found.call()
+    found.line.cut = "after"
+    found.ledger.leave("run-1", outcome="completed", at=found.clock.now())
+    found.line.cut = ""
+
+    assert found.leased == 0
+    found.ledger.relinquish()
+
+    assert found.settled() == found.spent() == 3
+    assert found.books.verify().ok
+
+
+def test_a_ledger_that_goes_away_after_a_lost_answer_leaves_the_doubt(lined: Any) -> None:
+    found = lined(bridges=True)
+    for _ in range(3):
+        found.call()
+    found.line.cut = "after"
+    with pytest.raises(LedgerUnavailable):
+        found.call()
+    found.line.cut = "before"
+
+    for _ in range(2):
+        with pytest.raises(LedgerUnavailable):
+            found.call()
+    found.line.cut = ""
+    found.call()
+
+    found.ledger.relinquish()
+    assert found.settled() == found.spent() == 6
+    assert found.leased == 0
+    assert found.books.verify().ok
+
+
+def test_who_hears_of_an_exchange_may_act_on_the_guard(one: Any) -> None:
+    def lower(request: Exchange, done: Exchanged) -> None:
+        one.ledger.relinquish()
+
+    one.heard.exchanged = lower
+    one.clock.advance(6)
+    one.ledger._purses.tend()  # what its thread does
+    one.call()
+    one.call()
+
+    assert one.settled() >= 3
+    one.ledger.relinquish()
+    assert one.books.verify().ok
