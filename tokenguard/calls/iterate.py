@@ -306,9 +306,9 @@ class AsyncStream(_Metered):
 
     def _wake(self) -> None:
         loop = self._loop()
-        if loop is not None:
-            with contextlib.suppress(RuntimeError):  # It was closed, and nobody waits on it.
-                loop.call_soon_threadsafe(self._wake_here, loop)
+        assert loop is not None, "the task that opened the stream keeps its loop"
+        with contextlib.suppress(RuntimeError):  # It was closed, and nobody waits on it.
+            loop.call_soon_threadsafe(self._wake_here, loop)
 
     def _wake_here(self, loop: asyncio.AbstractEventLoop) -> None:
         """On its own loop: end the wait of who reads, else only close."""
