@@ -6,7 +6,7 @@ Lock order: a purse's `exchanging`, then the lock of all. Only the first is held
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
@@ -383,7 +383,7 @@ class Purses:
             self._news.keep(self._listener.failed, away)
 
     @contextmanager
-    def _turn(self, purse: Purse) -> Iterator[None]:
+    def _turn(self, purse: Purse) -> Generator[None]:
         """Settle a purse up; who listens is told when no lock is held, because listeners act on their guard."""
         try:
             with purse.exchanging:
