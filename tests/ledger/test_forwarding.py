@@ -20,6 +20,9 @@ def test_what_is_written_through_it_is_in_the_books_behind_it(desk: Any) -> None
     outer.settle(hold.id, desk.booking(cents=1))
     outer.charge(desk.hold(desk.scope(usd="1.00", per="day")), desk.booking(cents=2))
     outer.adjust(Adjustment("refund-1", hold.id, Adjusts.REFUND, desk.cent, "credited", "ada", desk.noon))
+    assert outer.reserve_at_once(hold, desk.ask()) is None
+    assert outer.settle_at_once(hold.id, desk.booking(cents=1)) is None
+    outer.relinquish()
     outer.dispose()
 
     assert [one.settled for one in inner.states(hold.accounts)] == [2 * desk.cent]

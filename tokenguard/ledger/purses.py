@@ -205,9 +205,9 @@ class Purses:
 
     def _write_down(self, spool: Spool | None, write: Callable[[Spool], None]) -> None:
         """Add to the spool what memory knows already."""
+        assert spool is not None, "it was promised, so there is one until everything was let go"
         try:
-            if spool is not None:
-                write(spool)
+            write(spool)
         except LedgerUnavailable as full:
             # The ledger hears of it soon; if this process dies before, the worst case is assumed.
             self._news.keep(self._listener.failed, full)
@@ -359,11 +359,10 @@ class Purses:
                 self._exchange(purse, times=purse.next_times(short=False))
         elif not purse.shut or purse.has_news or age_s >= BEAT_S or not purse.open:
             self._exchange(purse, times=0)
-        if purse.is_over and idle_s > _FORGET_S:
-            with self._lock:
-                if purse.is_over:
-                    purse.retire()  # Who holds it already is judged by the ledger, and finds a new one next time.
-                    self._purses = {key: one for key, one in self._purses.items() if one is not purse}
+        with self._lock:
+            if purse.is_over and idle_s > _FORGET_S:
+                purse.retire()  # Who holds it already is judged by the ledger, and finds a new one next time.
+                self._purses = {key: one for key, one in self._purses.items() if one is not purse}
 
     def _unchanged(self, purse: Purse) -> bool:
         """Half a second early, so that no caller has to ask."""

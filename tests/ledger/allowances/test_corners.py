@@ -10,6 +10,8 @@ import pytest
 from tokenguard.core.allowance import Exchange
 from tokenguard.core.verdict import Grant
 from tokenguard.errors import LedgerConflict, LedgerUnavailable
+from tokenguard.ledger.forwarding import Forwarding
+from tokenguard.ledger.journal import Journaled
 from tokenguard.ledger.purse_spool import lease_for, recovered, rewrite, storable
 from tokenguard.ledger.spool import SUFFIX, Spool
 
@@ -126,9 +128,11 @@ def test_books_that_never_knew_a_lease_refuse_what_it_paid_and_the_file_is_kept(
 def test_a_spool_that_begins_anew_has_what_nobody_answered_too(one: Any, tmp_path: Any) -> None:
     purses = one.ledger._purses  # the values that are written down
     (purse,) = purses._snapshot()  # as above
+    one.ledger.settle(one.reserve()[0], one.booking(0))
     paid, kept, flying = (one.reserve()[0] for _ in range(3))
     one.ledger.settle(paid, one.booking())
     one.ledger.keep(kept, one.desk.unknown(at=one.clock.now()))
+    purse.keep(flying, None)
     request = purse.close_for_exchange(lease_for(one.hold(), "next", one.clock.now(), "me"), wanted=None, times=0)
     anew = Spool.open(tmp_path / "anew")
 
@@ -224,3 +228,41 @@ def test_a_spool_that_cannot_begin_anew_goes_on(one: Any, monkeypatch: pytest.Mo
     one.ledger.relinquish()
     assert one.settled() == 7
     assert len(list(one.folder.glob(f"*{SUFFIX}"))) == 0
+
+
+def test_a_call_of_another_window_is_not_granted_at_once(one: Any, desk: Any) -> None:
+    other = desk.scope("scope:acme", usd="20.00", per="day", allowance="1.00")
+
+    assert one.ledger.reserve_at_once(one.hold(path=(other,)), one.ask()) is None
+
+
+def test_who_begins_anew_while_everything_is_given_back_goes_on(one: Any) -> None:
+    purses, books = one.ledger._purses, one.books  # another thread's call comes in the middle
+    hold = one.hold(run="run-2")
+    grant = books.reserve(hold, one.ask())
+
+    class Meanwhile(Forwarding):
+        def exchange(self, request: Exchange) -> Any:
+            purses.learn(hold, grant)
+            return books.exchange(request)
+
+    purses._lender = Meanwhile(books)  # as above
+
+    assert purses.close()
+    assert purses.knows(hold)
+    purses._lender = books  # as above
+    books.settle(hold.id, one.booking())
+
+
+def test_what_waits_in_the_journal_is_booked_before_anything_is_leased(one: Any, tmp_path: Any) -> None:
+    class Away(Forwarding):
+        def settle(self, hold_id: str, booking: Any) -> Any:
+            raise LedgerUnavailable("away.", database="test")
+
+    hold_id = one.hold().id
+    journaled = Journaled(Away(one.books), tmp_path / "journal", watch=False)
+    assert journaled.settle(hold_id, one.booking()).journaled
+
+    with pytest.raises(LedgerUnavailable):
+        journaled.exchange(Exchange(lease_for(one.hold(), "next", one.clock.now(), "me")))
+    journaled._over.set()  # its thread looks no more
