@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tokenguard.calls.receipts import receipt_of
     from tokenguard.core import events
     from tokenguard.core.budget import Budget, Limits
+    from tokenguard.core.ladder import Ladder, Loops
     from tokenguard.core.money import Money
     from tokenguard.core.receipt import CallReceipt, Receipt
     from tokenguard.errors import (
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         HeadroomBusy,
         LedgerError,
         LedgerUnavailable,
+        LoopBlocked,
         LoopDetected,
         NoActiveRun,
         RunRevoked,
@@ -57,10 +59,13 @@ __all__ = [
     "FanOutExceeded",
     "Guard",
     "HeadroomBusy",
+    "Ladder",
     "LedgerError",
     "LedgerUnavailable",
     "Limits",
+    "LoopBlocked",
     "LoopDetected",
+    "Loops",
     "Money",
     "NoActiveRun",
     "Prices",
@@ -85,7 +90,9 @@ _HOMES = {
     "receipt_of": "tokenguard.calls.receipts",
     "events": "tokenguard.core",
     "Budget": "tokenguard.core.budget",
+    "Ladder": "tokenguard.core.ladder",
     "Limits": "tokenguard.core.budget",
+    "Loops": "tokenguard.core.ladder",
     "Money": "tokenguard.core.money",
     "CallReceipt": "tokenguard.core.receipt",
     "Receipt": "tokenguard.core.receipt",
@@ -98,6 +105,7 @@ _HOMES = {
     "HeadroomBusy": "tokenguard.errors",
     "LedgerError": "tokenguard.errors",
     "LedgerUnavailable": "tokenguard.errors",
+    "LoopBlocked": "tokenguard.errors",
     "LoopDetected": "tokenguard.errors",
     "NoActiveRun": "tokenguard.errors",
     "RunRevoked": "tokenguard.errors",

@@ -11,6 +11,7 @@ TokenguardError(RuntimeError)         stable `.code`, facts as fields, picklable
 ├─ SpendRefused                       this call was not sent; the run lives
 │  ├─ HeadroomBusy                    calls in flight hold the room that is left
 │  ├─ CallTooLarge                    the smallest form of this call is above a whole cap
+│  ├─ LoopBlocked                     it would repeat what gave the same before
 │  ├─ Unpriceable                     no price for a bucket that this call may fill
 │  └─ NoActiveRun                     strict mode, and the call is outside any run
 ├─ LedgerError                        the books cannot answer
@@ -55,6 +56,7 @@ __all__ = [
     "LedgerError",
     "LedgerInvariant",
     "LedgerUnavailable",
+    "LoopBlocked",
     "LoopDetected",
     "MissingExtra",
     "NoActiveRun",
@@ -141,12 +143,16 @@ class BudgetExceeded(SpendStopped):
 
 
 class LoopDetected(SpendStopped):
-    """The run repeats itself. `.rule`, `.repeats` and `.evidence` (digests and sizes, never text) say how."""
+    """The run repeats itself. `.rule`, `.repeats` and `.evidence` (digests and sizes, never text) say how.
+
+    `.wasted` is what the repetitions after the first one cost.
+    """
 
     code = "loop_detected"
     rule: str
     repeats: int
     evidence: dict[str, Any]
+    wasted: Any
 
 
 class DepthExceeded(SpendStopped):
@@ -201,6 +207,20 @@ class CallTooLarge(SpendRefused):
     """The smallest form of this call is above a whole cap or the model's context window."""
 
     code = "call_too_large"
+
+
+class LoopBlocked(SpendRefused):
+    """This call would repeat what gave the same before; the run lives, and another call may be sent.
+
+    `.rule`, `.repeats` and `.evidence` (digests and sizes, never text) say what repeats; `.wasted` is what the
+    repetitions cost so far.
+    """
+
+    code = "loop_blocked"
+    rule: str
+    repeats: int
+    evidence: dict[str, Any]
+    wasted: Any
 
 
 class Unpriceable(SpendRefused):

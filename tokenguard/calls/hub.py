@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from tokenguard.core import events
 from tokenguard.core.books import GuardEvent
@@ -26,6 +26,8 @@ _KINDS: Final[Mapping[type[Event], str]] = {
     events.WouldHave: "would_have",
     events.Warned: "warned",
     events.Clamped: "clamped",
+    events.Looped: "looped",
+    events.Laddered: "laddered",
     events.Overrun: "overrun",
     events.PriceDisagreed: "price_disagreed",
     events.Unattributed: "unattributed",
@@ -97,5 +99,7 @@ def _facts(event: Event) -> dict[str, Any]:
             continue
         if isinstance(value, Exception):
             value = getattr(value, "code", type(value).__name__)
+        if isinstance(value, Mapping):
+            value = dict(cast("Mapping[str, Any]", value))
         facts[name] = value.json() if isinstance(value, Money) else value
     return facts

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,6 +20,8 @@ __all__ = [
     "Event",
     "Fault",
     "Journaled",
+    "Laddered",
+    "Looped",
     "Overrun",
     "PriceDisagreed",
     "Refused",
@@ -105,6 +108,38 @@ class Clamped(Event):
     asked: int
     granted: int
     model: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looped(Event):
+    """A repetition reached a rung: it is steered, blocked or stopped. Sent each time one acts."""
+
+    rung: str
+    """`steer`, `block` or `stop`."""
+    applied: bool
+    """False: observing, nothing was done."""
+    rule: str
+    repeats: int
+    evidence: Mapping[str, Any]
+    """Subject, fingerprint, window, argument names and sizes; never text."""
+    wasted: Money
+    """What the repetitions after the first one cost so far."""
+    averted: Money
+    """What this act spared: one more repetition at their mean cost where a call was refused, else nothing."""
+    assumption: str
+    """How `averted` was estimated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Laddered(Event):
+    """A rung of the ladder that goes by what is spent acted; once per rung and entry of the scope."""
+
+    rung: str
+    """`steer`, `shrink`, `reroute` or `final`."""
+    applied: bool
+    """False: observing, nothing was done."""
+    evidence: Mapping[str, Any]
+    """The share that was reached and what was done: tokens of a note, the model that answers instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

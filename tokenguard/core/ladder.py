@@ -1,0 +1,176 @@
+"""What happens between the first warning and the stop: the rungs of a scope, as values.
+
+Shares are of the caps on a call's path, the most spent one first; counts are equal rounds of a repetition. Every rung
+may be off, and each one that acts is an event with its evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+from typing import Final, Literal, TypeAlias
+
+from tokenguard.errors import BadAmount
+
+__all__ = ["RULES", "Blocked", "Ladder", "Loops", "Rung"]
+
+Blocked: TypeAlias = Literal["message", "raise"]
+
+RULES: Final = (
+    "same_call_same_result",
+    "cycle",
+    "same_call_same_error",
+    "same_prompt_same_completion",
+    "monologue",
+    "text_tail",
+    "refetch",
+)
+"""The repetition rules, by the names that events, reports and `Loops(off=)` use."""
+
+
+_FEWEST: Final = 2
+_LONGEST_WINDOW: Final = 100
+_SHORTEST_ANSWER: Final = 256
+"""Below it a reasoning model has no room to answer (calls/ceiling.py holds the same floor)."""
+
+
+class Rung(StrEnum):
+    """What was done, from the mildest to the last."""
+
+    STEER = "steer"
+    """The model is told: what is left, or what repeats."""
+    SHRINK = "shrink"
+    """The answer is kept short."""
+    REROUTE = "reroute"
+    """Another model answers."""
+    FINAL = "final"
+    """One last answer without tools, out of `Budget(reserve_final=)`."""
+    BLOCK = "block"
+    """This call is refused; the run lives."""
+    STOP = "stop"
+    """The run is closed until a person resumes it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loops:
+    """From how many equal rounds on a repetition is steered, blocked and stopped. None: that rung is off.
+
+    Raises:
+        BadAmount: a count below 2, counts that do not rise, a window that cannot hold them, or an unknown rule.
+    """
+
+    steer_at: int | None
+    """The next request ends with a note that says what repeats."""
+    block_at: int | None
+    """A guarded tool is not run again, and a call after it is refused; the run lives."""
+    stop_at: int | None
+    """The run is closed."""
+    window: int
+    """Among how many of the latest rounds equal ones are counted."""
+    off: frozenset[str]
+    """Rules that do not act, by name."""
+    blocked: Blocked
+    """What a blocked tool does: give the model a `message` to act on, or `raise` `LoopBlocked`."""
+
+    def __init__(
+        self,
+        *,
+        steer_at: int | None = 3,
+        block_at: int | None = 4,
+        stop_at: int | None = 6,
+        window: int = 10,
+        off: Collection[str] = (),
+        blocked: Blocked = "message",
+    ) -> None:
+        rungs = [("steer_at", steer_at), ("block_at", block_at), ("stop_at", stop_at)]
+        counts = [(name, count) for name, count in rungs if count is not None]
+        for name, count in [*counts, ("window", window)]:
+            if type(count) is not int or not _FEWEST <= count <= _LONGEST_WINDOW:
+                raise BadAmount(
+                    f"{name}={count!r}: give a whole number of rounds from {_FEWEST} to {_LONGEST_WINDOW}.",
+                    amount=repr(count),
+                )
+        for (lower, few), (higher, many) in pairwise(counts):
+            if few >= many:
+                raise BadAmount(f"{higher}={many} must be above {lower}={few}.", amount=many)
+        if counts and counts[-1][1] > window:
+            raise BadAmount(f"{counts[-1][0]}={counts[-1][1]} cannot happen in window={window} rounds.", amount=window)
+        unknown = sorted(set(off) - set(RULES))
+        if unknown:
+            raise BadAmount(f"off={unknown}: no such rule. The rules are {', '.join(RULES)}.", amount=repr(off))
+        if blocked not in ("message", "raise"):
+            raise BadAmount(f"blocked={blocked!r}: choose 'message' or 'raise'.", amount=repr(blocked))
+        for name, value in [*rungs, ("window", window), ("off", frozenset(off)), ("blocked", blocked)]:
+            object.__setattr__(self, name, value)
+
+    def rung(self, repeats: int) -> Rung | None:
+        """The rung that so many equal rounds have reached; None: not one."""
+        if self.stop_at is not None and repeats >= self.stop_at:
+            return Rung.STOP
+        if self.block_at is not None and repeats >= self.block_at:
+            return Rung.BLOCK
+        if self.steer_at is not None and repeats >= self.steer_at:
+            return Rung.STEER
+        return None
+
+
+_DEFAULT_LOOPS: Final = Loops()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ladder:
+    """What a scope does before it must refuse or stop. An inner scope's ladder stands in for the outer one's.
+
+    Warnings and the money kept back for a last answer belong to one budget: `Budget(warn_at=, reserve_final=)`.
+
+    Raises:
+        BadAmount: a share outside 0 to 1, or half of a pair.
+    """
+
+    steer_at: float | None
+    """From this share of a cap on, each request ends with a note that says what is left. Checked before each call,
+    against what is settled in the ledger; calls in flight do not count. The note's own tokens are priced and held."""
+    shrink_at: float | None
+    """From this share on answers are held to `shrink_to` tokens."""
+    shrink_to: int | None
+    """At least 256."""
+    reroute_at: float | None
+    """From this share on `reroute_to` answers instead of the model that was asked for."""
+    reroute_to: str | None
+    loops: Loops | None
+    """The repetition rules; None: off."""
+
+    def __init__(
+        self,
+        *,
+        steer_at: float | None = None,
+        shrink_at: float | None = None,
+        shrink_to: int | None = None,
+        reroute_at: float | None = None,
+        reroute_to: str | None = None,
+        loops: Loops | None = _DEFAULT_LOOPS,
+    ) -> None:
+        for name, share in (("steer_at", steer_at), ("shrink_at", shrink_at), ("reroute_at", reroute_at)):
+            if share is not None and not (isinstance(share, int | float) and 0 <= share < 1):
+                raise BadAmount(f"{name}={share!r}: give a share of the cap, as in 0.8.", amount=repr(share))
+        if (shrink_at is None) != (shrink_to is None):
+            raise BadAmount(
+                "shrink_at and shrink_to belong together: from which share, to how many tokens.", amount=None
+            )
+        if shrink_to is not None and (type(shrink_to) is not int or shrink_to < _SHORTEST_ANSWER):
+            raise BadAmount(
+                f"shrink_to={shrink_to!r}: give a whole number of tokens, {_SHORTEST_ANSWER} or more.",
+                amount=repr(shrink_to),
+            )
+        if (reroute_at is None) != (reroute_to is None):
+            raise BadAmount("reroute_at and reroute_to belong together: from which share, to which model.", amount=None)
+        values = (steer_at, shrink_at, shrink_to, reroute_at, reroute_to, loops)
+        for name, value in zip(self.__dataclass_fields__, values, strict=True):
+            object.__setattr__(self, name, value)
+
+    @property
+    def looks(self) -> bool:
+        """Whether a rung asks how much of the caps is spent."""
+        return any(share is not None for share in (self.steer_at, self.shrink_at, self.reroute_at))
