@@ -153,7 +153,7 @@ class Ladder:
         loops: Loops | None = _DEFAULT_LOOPS,
     ) -> None:
         for name, share in (("steer_at", steer_at), ("shrink_at", shrink_at), ("reroute_at", reroute_at)):
-            if share is not None and not (isinstance(share, int | float) and 0 <= share < 1):
+            if share is not None and not 0 <= share < 1:
                 raise BadAmount(f"{name}={share!r}: give a share of the cap, as in 0.8.", amount=repr(share))
         if (shrink_at is None) != (shrink_to is None):
             raise BadAmount(
