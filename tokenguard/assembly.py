@@ -88,7 +88,6 @@ def assemble(guard: object, given: Mapping[str, Any], *, hub: Hub, ids: Ids, por
         refused=REFUSED,
         mode=settings.mode,
         busy=settings.busy,
-        loops=settings.loops,
         baggage_hosts=hosts_of(settings.baggage_hosts),
         trust_baggage=settings.trust_baggage,
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 from tokenguard.assembly import Ports, assemble
 from tokenguard.calls.acts import Acts
 from tokenguard.calls.call import Call, targets_of
+from tokenguard.calls.callers import call_in
 from tokenguard.calls.corrections import Corrections
 from tokenguard.calls.decorate import bound, decorator, name_of, scoped
 from tokenguard.calls.drive import adrive, drive
@@ -28,8 +29,8 @@ from tokenguard.core import events
 from tokenguard.core.books import Kind
 from tokenguard.core.budget import Budget, Limits
 from tokenguard.core.ids import RandomIds
+from tokenguard.core.ladder import Ladder, Loops
 from tokenguard.core.money import UsdLike
-from tokenguard.core.untrusted import list_of
 from tokenguard.errors import SetupError
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ class Guard(Corrections):
         spool: Folder on this machine for what answers cost while the ledger is away (docs/operations.md). None: the
             user's state folder.
         unattributed: Cap for calls outside any run; $1 a day unless given.
-        loops: False switches the repetition rules off.
+        ladder: What is done before a call must be refused or stopped, everywhere under this guard.
+        loops: When repetition is steered, blocked and stopped; False switches its rules off. Goes over the ladder's.
         baggage_hosts: Hosts that are sent the current run's token, as W3C baggage; exact names, `"host"` or
             `"host:port"`.
         trust_baggage: `join_baggage` believes what callers of this service send.
@@ -101,7 +103,8 @@ class Guard(Corrections):
         durability: Literal["normal", "full"] | None = None,
         spool: str | os.PathLike[str] | None = None,
         unattributed: Budget | None = None,
-        loops: bool | None = None,
+        ladder: Ladder | None = None,
+        loops: Loops | bool | None = None,
         baggage_hosts: Sequence[str] | None = None,
         trust_baggage: bool | None = None,
         backend: Backend | None = None,
@@ -119,6 +122,7 @@ class Guard(Corrections):
             "on_ledger_down": on_ledger_down,
             "durability": durability,
             "spool": None if spool is None else os.fspath(spool),
+            "ladder": ladder,
             "loops": loops,
             "baggage_hosts": None if baggage_hosts is None else tuple(baggage_hosts),
             "trust_baggage": trust_baggage,
@@ -175,10 +179,11 @@ class Guard(Corrections):
         *,
         budget: Budget | None = None,
         limits: Limits | None = None,
+        ladder: Ladder | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> Run:
         """A run, for `with` or `async with`: what is called inside belongs to it, in its budgets and its receipt."""
-        return self._new(Kind.RUN, name, budget, limits, labels)
+        return self._new(Kind.RUN, name, budget, limits=limits, ladder=ladder, labels=labels)
 
     def agent(
         self,
@@ -186,11 +191,14 @@ class Guard(Corrections):
         *,
         budget: Budget | None = None,
         limits: Limits | None = None,
+        ladder: Ladder | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> Callable[[F], F]:
         """Decorate an agent: each call of it is one run below the one that called it."""
         return lambda function: scoped(
-            function, lambda: self._new(Kind.AGENT, name, budget, limits, labels), self._late
+            function,
+            lambda: self._new(Kind.AGENT, name, budget, limits=limits, ladder=ladder, labels=labels),
+            self._late,
         )
 
     @overload
@@ -208,7 +216,9 @@ class Guard(Corrections):
     @overload
     def tool(self, name: str | None = None, /, *, loop_key: LoopKey = None, poll: bool = False) -> Callable[[F], F]: ...
     def tool(self, function: Any = None, /, *, loop_key: LoopKey = None, poll: bool = False) -> Any:
-        """Decorate a tool: the same call with the same result, six times in the last ten, stops the run.
+        """Decorate a tool: the fourth same call after the same results is not run, and the sixth stops the run.
+
+        A blocked call gives the model a message to act on, or raises `LoopBlocked` by `Loops(blocked="raise")`.
 
         Args:
             function: The tool, or its name.
@@ -220,9 +230,9 @@ class Guard(Corrections):
             return guarded_tool(function, name_of(function), key, self._late)
         return decorator(lambda tool: guarded_tool(tool, function or name_of(tool), key, self._late))
 
-    def scope(self, path: str, *, budget: Budget | None = None) -> ScopeBlock:
+    def scope(self, path: str, *, budget: Budget | None = None, ladder: Ladder | None = None) -> ScopeBlock:
         """A named scope under this guard's own, for `with` and `async with`; its budget holds over restarts."""
-        return ScopeBlock(self._late, self._home.frame, path, budget)
+        return ScopeBlock(self._late, self._home.frame, path, budget=budget, ladder=ladder)
 
     def join(self, token: str) -> Joined:
         """Enter a run that lives in another process, by its token; both pay: that run, and where you stand.
@@ -339,26 +349,16 @@ class Guard(Corrections):
         if self._closed:
             raise SetupError("this guard was closed; make a new one.")
         targets = targets_of(operation, model, content, options, parts.terms)
-        frame = self._home.paying(model)
-        return Call(
-            id=parts.ids.new(),
-            operation=operation,
-            # A snapshot: the caller may append to the list while the call is under way.
-            content=list(list_of(content)) or content,
-            targets=targets,
-            node=frame.node,
-            scope=frame.scope,
-            path=frame.path,
-            began_s=parts.clock.monotonic(),
-            opened_by=opened_by,
-        )
+        return call_in(self._home.paying(model), operation, content, targets, parts=parts, opened_by=opened_by)
 
     def _new(
         self,
         kind: Kind,
         name: str,
         budget: Budget | None,
+        *,
         limits: Limits | None = None,
+        ladder: Ladder | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> Run:
         return Run(
@@ -368,6 +368,7 @@ class Guard(Corrections):
             name=name,
             budgets=(budget,) if budget is not None else (),
             limits=limits,
+            ladder=ladder,
             labels=labels,
             new_id=self._ids.new(),
             token=self._acts.token,
@@ -384,6 +385,7 @@ class Guard(Corrections):
             budget=self._budget or (settings.budget.budget() if settings.budget else None),
             unattributed=self._unattributed or (settings.unattributed.budget() if settings.unattributed else None),
             strict=settings.strict,
+            ladder=settings.rungs(),
             in_file=settings.scopes(),
             budget_in_file=self._budget is None,
         )

@@ -6,11 +6,13 @@ import asyncio
 import getpass
 import os
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tokenguard.calls.attempt import hold_for
 from tokenguard.calls.baggage import token_in
 from tokenguard.calls.call import Call, Target
+from tokenguard.calls.callers import call_in
 from tokenguard.calls.charge import Charge, book_charge, charge_attempt
 from tokenguard.calls.drive import drive
 from tokenguard.calls.guards import goes_on
@@ -73,7 +75,8 @@ class Acts:
         if self._inherited is None:
             parts = self._late.get()
             run_id = read_token(token, parts)
-            self._inherited = frame_of_run(run_id, parts, parts.ledger.lineage(run_id), None)
+            frame = frame_of_run(run_id, parts, parts.ledger.lineage(run_id), None)
+            self._inherited = replace(frame, ladder=base.ladder)
         return self._inherited
 
     def kill(self, run_id: str, *, why: str, by: str | None) -> bool:
@@ -153,17 +156,8 @@ class Acts:
         return None
 
     def _call(self, what: str, frame: Frame, parts: Parts) -> Call:
-        return Call(
-            id=self._ids.new(),
-            operation="charge",
-            content=(),
-            targets=(Target(what, {}, parts.terms.of("charge", {})),),
-            node=frame.node,
-            scope=frame.scope,
-            path=frame.path,
-            began_s=parts.clock.monotonic(),
-            opened_by=_caller(),
-        )
+        target = Target(what, {}, parts.terms.of("charge", {}))
+        return call_in(frame, "charge", (), (target,), parts=parts, opened_by=_caller())
 
     def _key_of(self, scope: str, parts: Parts) -> str:
         """A scope's key, from what people write: a key, a run's id or a path."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tokenguard.calls.scope import Node
 from tokenguard.calls.terms import KnownTerms, Terms
 from tokenguard.core.account import Path
+from tokenguard.core.ladder import Ladder
 from tokenguard.core.untrusted import list_of, mapping_of
 from tokenguard.errors import SetupError
 
-__all__ = ["CONTENT", "Call", "Target", "targets_of"]
+__all__ = ["CONTENT", "Call", "Target", "other_target", "targets_of"]
 
 CONTENT: Final = {"chat": "messages", "responses": "input", "embeddings": "input"}
 """The argument that carries the prompt, by operation."""
@@ -46,6 +47,14 @@ class Call:
     """Monotonic."""
     opened_by: object
     """The task or thread that made the call."""
+    ladder: Ladder = field(default_factory=Ladder)
+    """Of where the call is made."""
+    asked: Any = None
+    """The content as the caller gave it, where a note was added since; else `content` itself."""
+
+    def __post_init__(self) -> None:
+        if self.asked is None:
+            object.__setattr__(self, "asked", self.content)
 
     @property
     def terms(self) -> Terms:
@@ -77,12 +86,21 @@ def targets_of(
     return (first, *(_fallback(one, operation, options, known) for one in fallbacks)) if fallbacks else (first,)
 
 
+def other_target(other: str | Mapping[str, Any], asked: Target, operation: str, known: KnownTerms) -> Target:
+    """Who is asked instead of a target: another model with its options, or with what a mapping puts over them.
+
+    Raises:
+        SetupError: a mapping without a model.
+    """
+    return _fallback(other, operation, asked.options, known)
+
+
 def _fallback(fallback: Any, operation: str, options: Mapping[str, Any], known: KnownTerms) -> Target:
     """A model's name, or a mapping with `model` and options that go over the call's own."""
     theirs: Mapping[str, Any] = {"model": fallback} if isinstance(fallback, str) else mapping_of(fallback)
     model = theirs.get("model")
     if not isinstance(model, str):
-        raise SetupError(f'fallbacks={fallback!r}: give model names, or {{"model": ...}} with options.')
+        raise SetupError(f'{fallback!r} names no model: give its name, or {{"model": ...}} with options.')
     merged = {**options, **theirs}
     own = {name: value for name, value in merged.items() if name not in _RETRIED_BY_US and name != "model"}
     return Target(model, own, known.of(operation, merged))

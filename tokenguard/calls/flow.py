@@ -1,6 +1,7 @@
 """The guarded call, as one generator: policy here, I/O in the drivers.
 
-Order: who pays (already in the call) → loop → velocity → price and ceiling → Reserve root → leaf → Send → settle.
+Order: who pays (already in the call) → loop → velocity → ladder (reroute, shorten, tell what is left) → price and
+ceiling → Reserve root → leaf → Send → settle.
 Verdicts in their precedence: revoked > loop > depth > fan-out > velocity > steps > calls > tokens > usd > wall;
 outermost scope first.
 """
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from tokenguard.calls.attempt import Attempt, prepare, request_for
 from tokenguard.calls.baggage import with_baggage
 from tokenguard.calls.effects import Flow, Reserve, Send, Wait, ask
-from tokenguard.calls.guards import check_repeats, check_velocity, check_wall, learned
+from tokenguard.calls.guards import check_velocity, check_wall
+from tokenguard.calls.ladder import climbed, last_words
+from tokenguard.calls.loop_checks import before_call, learned
 from tokenguard.calls.outcome import Sent, posted, unresolved
 from tokenguard.calls.receipts import attach_receipt
 from tokenguard.calls.settlement import failed, kept, returned, settled, spent
@@ -51,8 +54,9 @@ def guarded(call: Call, parts: Parts) -> Flow[Any]:
 
     Every retry and every fallback is an attempt with a hold of its own. Errors of the provider come out untouched.
     """
-    yield from check_repeats(call, parts)
+    call = yield from before_call(call, parts)
     yield from check_velocity(call, parts)
+    call = climbed(call, parts)
     retry = parts.retry(call.terms.retries)
     number, tried, left = 0, 0, list(call.targets)
     while True:
@@ -152,7 +156,8 @@ def reserved(attempt: Attempt, parts: Parts) -> Flow[Sent]:
                     parts.watch.opened(attempt.hold.id)
                     return Sent(attempt, verdict, parts.clock.monotonic(), final=final is not None)
                 if final is None and (final := _take_reserve(verdict, attempt, parts)) is not None:
-                    ask_ = replace(ask_, final_scope=final)
+                    attempt = _last_attempt(attempt, parts)
+                    ask_ = replace(attempt.bounds.ask, final_scope=final)
                     continue
                 yield from _raise_unless_busy(verdict, attempt, parts)
                 looks += 1
@@ -184,6 +189,8 @@ def _asked(attempt: Attempt, ask_: Ask, parts: Parts) -> Flow[Grant | Short | Cl
         yield from returned(Sent(attempt, Grant(ask_.amounts(0), 0), parts.clock.monotonic()), parts)
         raise
     if isinstance(verdict, Grant):
+        if attempt.call.ladder.looks:
+            parts.shares.note(verdict.states)
         for one, mark in marks:
             if one.stopped is mark:
                 one.stopped = None  # The ledger granted: what this process remembered was lifted by somebody.
@@ -260,6 +267,11 @@ def _take_reserve(verdict: Short | Closure, attempt: Attempt, parts: Parts) -> s
             return None
         node.run.final_call = attempt.call.id
     return account.scope_key
+
+
+def _last_attempt(attempt: Attempt, parts: Parts) -> Attempt:
+    """The attempt with the note that it is the last: its tokens are priced and held like all others."""
+    return prepare(last_words(attempt.call, parts), attempt.target, attempt.hold.facts.attempt, parts)
 
 
 def _leave_reserve(attempt: Attempt, parts: Parts) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tokenguard.calls.parts import LateParts, Parts
+    from tokenguard.core.ladder import Ladder
 
 __all__ = ["DEFAULT_SCOPE", "Home"]
 
@@ -51,6 +52,7 @@ class Home:
         budget: Budget | None,
         unattributed: Budget | None,
         strict: bool,
+        ladder: Ladder,
         in_file: Sequence[Scope] = (),
         budget_in_file: bool = False,
     ) -> None:
@@ -62,6 +64,7 @@ class Home:
             budget: Its own.
             unattributed: Of calls outside any run.
             strict: Whether those are refused.
+            ladder: What is done before a call must be refused, unless an inner scope says otherwise.
             in_file: Scopes with the budgets that the project's file declares.
             budget_in_file: Whether `budget` is from the file too.
         """
@@ -79,7 +82,7 @@ class Home:
             parts.ledger.declare(one, now, Source.FILE)
         for one in declared if not budget_in_file else ():
             parts.ledger.declare(one, now)
-        self.base = Frame(self.owner, None, None, path, scopes)
+        self.base = Frame(self.owner, None, None, path, scopes, ladder)
 
     def frame(self) -> Frame:
         """Where the caller stands."""
@@ -120,7 +123,7 @@ class Home:
             self._declared = True
             parts.ledger.declare(outside, parts.clock.now())
         parts.emit(events.Unattributed(at=parts.clock.now(), run_id=None, scope_key=outside.key, model=what))
-        return Frame(self.owner, entered(), None, outside.label, (*frame.scopes, outside))
+        return Frame(self.owner, entered(), None, outside.label, (*frame.scopes, outside), frame.ladder)
 
 
 def _joined(scopes: Sequence[Scope]) -> tuple[Scope, ...]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tokenguard.calls.flow import Opened
     from tokenguard.calls.parts import Parts
     from tokenguard.core.receipt import CallReceipt
+    from tokenguard.errors import TokenguardError
 
 __all__ = ["AsyncStream", "Stream"]
 
@@ -148,7 +149,9 @@ class Stream(_Metered):
         self._settle(tap.finish())
 
     def _halt_if_stopped(self) -> None:
-        error = self._tap.stop() or self._tap.runaway()
+        error: TokenguardError | None = self._tap.stop() or self._tap.runaway()
+        if error is None and self._tap.circling is not None:
+            error = drive(self._tap.circled(), self._parts)
         if error is not None:
             self.close()
             raise error
@@ -293,7 +296,9 @@ class AsyncStream(_Metered):
         await self._settle(tap.finish())
 
     async def _halt_if_stopped(self) -> None:
-        error = self._tap.stop() or self._tap.runaway()
+        error: TokenguardError | None = self._tap.stop() or self._tap.runaway()
+        if error is None and self._tap.circling is not None:
+            error = await adrive(self._tap.circled(), self._parts)
         if error is not None:
             await self.aclose()
             raise error

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hmac
 import re
+from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, Self
 
 from tokenguard.calls.drive import adrive, drive
 from tokenguard.calls.effects import Book, Flow, ask
+from tokenguard.calls.loop_acts import kept
 from tokenguard.calls.scope import Frame, Node, enter, entered, leave
 from tokenguard.calls.scoped import path_scopes
 from tokenguard.core.account import Scope
@@ -87,7 +89,8 @@ def frame_of_run(run_id: str, parts: Parts, lineage: tuple[NodeSpend, ...], base
     seen: dict[str, Scope] = {}
     for scope in scopes:
         seen.setdefault(scope.key, scope)
-    return Frame(parts.owner_key, entered(), node, lineage[-1].scope, tuple(seen.values()))
+    frame = Frame(parts.owner_key, entered(), node, lineage[-1].scope, tuple(seen.values()))
+    return frame if base is None else replace(frame, ladder=base.ladder)
 
 
 class Joined:
@@ -122,6 +125,9 @@ class Joined:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._end()
+        if self._frame is not None and self._frame.node is not None:
+            parts = self._late.get()
+            drive(kept(self._frame.node.run, parts, now=True), parts)
 
     async def __aenter__(self) -> Self:
         parts = await self._late.aget()
@@ -132,6 +138,9 @@ class Joined:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._end()
+        if self._frame is not None and self._frame.node is not None:
+            parts = self._late.get()
+            await adrive(kept(self._frame.node.run, parts, now=True), parts)
 
     def _found(self, parts: Parts) -> Flow[Frame | None]:
         if self._token is None:

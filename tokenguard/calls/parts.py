@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 from tokenguard.calls.holders import Holders
 from tokenguard.calls.reaper import Reaper
 from tokenguard.calls.scope import Node
+from tokenguard.calls.shares import Shares
 from tokenguard.calls.terms import KnownTerms
 from tokenguard.calls.waiting import Lines
 from tokenguard.calls.watch import Watch
@@ -70,11 +71,14 @@ class Parts:
     mode: Literal["enforce", "observe"] = "enforce"
     busy: Literal["wait", "raise"] = "wait"
     busy_timeout_s: float = 60.0
-    loops: bool = True
     baggage_hosts: frozenset[str] = frozenset()
     """Hosts that are told which run calls them."""
     trust_baggage: bool = False
     """Whether callers of this service may say which run they belong to."""
+    loop_key: bytes | None = None
+    """Keys the digests of what runs repeat, the same for every process of the ledger; None: not asked for yet."""
+    shares: Shares = field(default_factory=Shares)
+    """How much of the caps is spent, as this process saw it last."""
     lines: Lines = field(default_factory=Lines)
     streams: Holders[Any] = field(default_factory=Holders[Any])
     """Streams that are open in this process."""

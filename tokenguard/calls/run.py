@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tokenguard.calls.home import Home
     from tokenguard.calls.parts import LateParts, Parts
     from tokenguard.core.account import Scope
+    from tokenguard.core.ladder import Ladder
     from tokenguard.core.ports import Ledger
     from tokenguard.core.verdict import Short
 
@@ -54,6 +55,7 @@ class Run:
         name: str,
         budgets: tuple[Budget, ...] = (),
         limits: Limits | None = None,
+        ladder: Ladder | None = None,
         labels: Mapping[str, str] | None = None,
         new_id: str,
         token: Callable[[str], str],
@@ -67,6 +69,7 @@ class Run:
             name: For people; at most 200 printable characters.
             budgets: `per="run"` caps this one entry; other periods cap the name over time.
             limits: Shape of the tree below. None: the parent's hold; a root gets the defaults.
+            ladder: What is done before a call must be refused. None: as around it.
             labels: Free dimensions for reports; inherited by what runs below.
             new_id: The run's id, made before anything is written.
             token: Makes the token that names this run for other processes.
@@ -77,6 +80,7 @@ class Run:
         self._name = _checked_name(name)
         self._budgets = budgets
         self._limits = limits
+        self._ladder = ladder
         self._labels = _checked_labels(labels)
         self._token = token
         self._outcome: str | None = None
@@ -178,7 +182,8 @@ class Run:
         own = scopes_for(self._kind, self.id, self._name, base.scope, self._budgets)
         self._parts.nodes[self.id] = node
         self._parts.reaper.begin()
-        self._frame = Frame(self._parts.owner_key, entered(), node, base.scope, (*base.scopes, *own))
+        ladder, scopes = self._ladder or base.ladder, (*base.scopes, *own)
+        self._frame = Frame(self._parts.owner_key, entered(), node, base.scope, scopes, ladder)
         now = self._parts.clock.now()
         for scope in own:
             if scope.budgets:

@@ -10,18 +10,29 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tokenguard.calls.holders import Holders
 from tokenguard.core.account import Path, Scope
 from tokenguard.core.books import Kind
 from tokenguard.core.budget import Budget, Limits
-from tokenguard.loops.repeats import Repeats
+from tokenguard.core.ladder import Ladder, Rung
+from tokenguard.loops.finding import Finding
+from tokenguard.loops.memory import LoopMemory
 
 if TYPE_CHECKING:
     from tokenguard.errors import SpendStopped
 
-__all__ = ["Frame", "Node", "current", "enter", "entered", "leave", "scopes_for"]
+__all__ = ["Frame", "Node", "Pending", "current", "enter", "entered", "leave", "scopes_for"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A repetition that was found after a call: what the next one meets."""
+
+    finding: Finding
+    prompt: str | None = None
+    """Digest of the prompt that repeats: only a call with this one is refused. None: the next call is told."""
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -47,7 +58,18 @@ class Node:
     flow: deque[tuple[float, int, int]] = field(default_factory=deque[tuple[float, int, int]])
     """(monotonic seconds, pico-USD, tokens) of the last minute, where velocity is limited."""
     streams: Holders[Any] = field(default_factory=Holders[Any])
-    repeats: Repeats = field(default_factory=Repeats)
+    memory: LoopMemory | None = None
+    """What this run did lately, for the repetition rules; None: nothing yet."""
+    pending: Pending | None = None
+    """A repetition that the next call is told of, or refused for."""
+    told: dict[str, tuple[int, Rung]] = field(default_factory=dict[str, "tuple[int, Rung]"])
+    """How far the latest repetitions were told to the sinks, by fingerprint."""
+    climbed: set[Rung] = field(default_factory=set[Rung])
+    """Rungs by what is spent that were told to the sinks."""
+    strikes: int = 0
+    """Streams that were closed because their text went in circles."""
+    kept_s: float = float("-inf")
+    """When the ledger was told last what repeats."""
     agent: str | None = field(init=False)
     """Name of the innermost agent."""
     _root: Node | None = field(init=False, repr=False)
@@ -104,6 +126,9 @@ class Node:
         return found
 
 
+_LADDER: Final = Ladder()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """One entry of the context."""
@@ -116,6 +141,8 @@ class Frame:
     """Path of the guard's scopes, such as `acme/search`."""
     scopes: tuple[Scope, ...]
     """Everything that pays for a call made here, root → leaf."""
+    ladder: Ladder = _LADDER
+    """What is done before a call here must be refused; the innermost scope that was given one decides."""
     path: Path = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

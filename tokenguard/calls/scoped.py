@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from tokenguard.calls.parts import LateParts, Parts
     from tokenguard.core.budget import Budget
+    from tokenguard.core.ladder import Ladder
 
 __all__ = ["ScopeBlock", "path_scopes"]
 
@@ -46,7 +47,9 @@ def path_scopes(above: str, path: str, budgets: tuple[Budget, ...]) -> tuple[Sco
 class ScopeBlock:
     """`with guard.scope("team/ml", budget=...)`: what is called inside pays from this scope too. May be reused."""
 
-    def __init__(self, late: LateParts, base: Callable[[], Frame], path: str, budget: Budget | None) -> None:
+    def __init__(
+        self, late: LateParts, base: Callable[[], Frame], path: str, *, budget: Budget | None, ladder: Ladder | None
+    ) -> None:
         if not path.strip("/ "):
             raise SetupError(f"scope({path!r}) has no name; give one, as in guard.scope('team/ml').")
         if budget is not None and budget.per == "run":
@@ -54,7 +57,7 @@ class ScopeBlock:
                 "a scope outlives its runs, so its budget needs a period: Budget(..., per='day'), or per='total' "
                 "for good."
             )
-        self._late, self._base, self._path = late, base, path
+        self._late, self._base, self._path, self._ladder = late, base, path, ladder
         self._budgets = (budget,) if budget is not None else ()
         self._entered: list[tuple[Frame, Token[Frame | None]]] = []
         self.renew_lock()
@@ -98,7 +101,9 @@ class ScopeBlock:
     def _frame(self, parts: Parts) -> Frame:
         base = self._base()
         own = path_scopes(base.scope, self._path, self._budgets)
-        return Frame(parts.owner_key, entered(), base.node, own[-1].label, (*base.scopes, *own))
+        return Frame(
+            parts.owner_key, entered(), base.node, own[-1].label, (*base.scopes, *own), self._ladder or base.ladder
+        )
 
     def _declared(self, frame: Frame) -> Flow[None]:
         scope, now = frame.scopes[-1], self._late.get().clock.now()

@@ -49,6 +49,8 @@ def settled(sent: Sent, booking: Booking, parts: Parts) -> Flow[CallReceipt]:
         return _receipt(sent, replace(booking, status=Status.UNRESOLVED, quality=Quality.ASSUMED), parts)
     parts.lines.room_made(state.account.id for state in sent.grant.states)
     _note_flow(sent, booking, parts)
+    if sent.attempt.call.ladder.looks:
+        parts.shares.note(done.states)
     tell(sent, booking, done, parts)
     return _receipt(sent, booking, parts)
 

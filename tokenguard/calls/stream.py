@@ -19,20 +19,23 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from tokenguard.calls.guards import learned, wall_stop
+from tokenguard.calls.guards import wall_stop
+from tokenguard.calls.loop_checks import circled, learned
 from tokenguard.calls.outcome import counted, posted, rejected, unresolved
 from tokenguard.calls.settlement import kept, settled
 from tokenguard.core import events
 from tokenguard.core.ports import Failure, Part
 from tokenguard.core.untrusted import field_of
 from tokenguard.errors import CallTooLarge
+from tokenguard.loops.tail import Tail
 
 if TYPE_CHECKING:
     from tokenguard.calls.effects import Flow
     from tokenguard.calls.flow import Opened
     from tokenguard.calls.parts import Parts
     from tokenguard.core.receipt import CallReceipt
-    from tokenguard.errors import SpendStopped
+    from tokenguard.errors import LoopBlocked, SpendStopped
+    from tokenguard.loops.finding import Finding
 
 __all__ = ["Tap"]
 
@@ -60,6 +63,11 @@ class Tap:
         self._text_chunks = 0
         self._last = Part()
         self._usage: Part | None = None
+        loops = opened.sent.attempt.call.ladder.loops
+        watched = loops is not None and "text_tail" not in loops.off and opened.sent.attempt.call.node is not None
+        self._tail = Tail() if watched else None
+        self.circling: Finding | None = None
+        """Where its text goes in circles."""
 
     @property
     def account_ids(self) -> frozenset[str]:
@@ -83,6 +91,7 @@ class Tap:
         if part.text:
             self._texts.append(part.text)
             self._text_chunks += 1
+            self._look(part.text)
         if part.usage is not None:
             self._usage = part
         self._last = Part(
@@ -95,6 +104,26 @@ class Tap:
             reply=part.reply or self._last.reply,
         )
         return part
+
+    def _look(self, text: str) -> None:
+        """Whether the text goes in circles; a rule that trips is told, and looks no more."""
+        if self._tail is None:
+            return
+        try:
+            self.circling = self._tail.feed(text)
+        except Exception as fault:  # noqa: BLE001  # a rule must never break a stream
+            self.fault("loops", fault)
+            self._tail = None
+        if self.circling is not None:
+            self._tail = None
+
+    def circled(self) -> Flow[LoopBlocked | SpendStopped | None]:
+        """Why it is closed for going in circles; None: observing, it goes on."""
+        call, finding = self.sent.attempt.call, self.circling
+        self.circling = None
+        assert finding is not None, "only a stream that goes in circles is closed for it"
+        assert call.node is not None, "only streams inside a run are watched"
+        return (yield from circled(finding, call.node, self.parts))
 
     def _read(self, chunk: Any) -> Part:
         """What a chunk says; one that cannot be read is handed out all the same."""

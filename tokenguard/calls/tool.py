@@ -1,4 +1,4 @@
-"""`@guard.tool`: each call of a tool is evidence for the loop rules, and a stopped run's tools do not run."""
+"""`@guard.tool`: each call of a tool is evidence for the loop rules; one that would only repeat is not run."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
 
 from tokenguard.calls.drive import adrive, drive
-from tokenguard.calls.guards import still_stopped, tool_loop, tool_returned
-from tokenguard.calls.scope import Node, current
+from tokenguard.calls.guards import still_stopped
+from tokenguard.calls.loop_checks import ToolUse, after_tool, before_tool
+from tokenguard.calls.scope import current
+from tokenguard.calls.steering import blocked_note
 from tokenguard.core.untrusted import list_of
 from tokenguard.errors import SetupError
-from tokenguard.loops.repeats import call_evidence
 
 if TYPE_CHECKING:
     from tokenguard.calls.effects import Flow
     from tokenguard.calls.parts import LateParts, Parts
+    from tokenguard.loops.finding import Finding
 
 __all__ = ["LoopKey", "guarded_tool"]
 
@@ -43,42 +45,45 @@ def guarded_tool(function: F, name: str, loop_key: LoopKey, late: LateParts) -> 
         if field not in signature.parameters:
             raise SetupError(f"loop_key={loop_key!r}: tool {name!r} has no argument {field!r}.")
 
-    def evidence(args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> str | None:
-        return None if loop_key is False else call_evidence(_key(signature, loop_key, args, kwargs), result)
+    def used(args: tuple[Any, ...], kwargs: Mapping[str, Any], parts: Parts) -> ToolUse:
+        frame = current(parts.owner_key)
+        loops = frame.ladder.loops if frame and loop_key is not False else None
+        key = None if loops is None else _key(signature, loop_key, args, kwargs)
+        return ToolUse(name, key, parts.clock.monotonic(), frame.node if frame else None, loops)
 
     if inspect.iscoroutinefunction(function):
 
         async def awrapper(*args: Any, **kwargs: Any) -> Any:
             parts = await late.aget()
-            node = _node(parts)
-            stop = await adrive(still_stopped(node, parts), parts)
-            if stop is not None:
-                raise stop
-            began_s = parts.clock.monotonic()
+            use = used(args, kwargs, parts)
+            blocked = await adrive(_allowed(use, parts), parts)
+            if blocked is not None:
+                return blocked_note(blocked)
             result = await function(*args, **kwargs)
-            await adrive(_noted(node, name, evidence(args, kwargs, result), began_s, parts), parts)
+            await adrive(after_tool(use, result, parts), parts)
             return result
 
         return cast("F", functools.wraps(function)(awrapper))
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         parts = late.get()
-        node = _node(parts)
-        stop = drive(still_stopped(node, parts), parts)
-        if stop is not None:
-            raise stop
-        began_s = parts.clock.monotonic()
+        use = used(args, kwargs, parts)
+        blocked = drive(_allowed(use, parts), parts)
+        if blocked is not None:
+            return blocked_note(blocked)
         result = function(*args, **kwargs)
-        drive(_noted(node, name, evidence(args, kwargs, result), began_s, parts), parts)
+        drive(after_tool(use, result, parts), parts)
         return result
 
     return cast("F", functools.wraps(function)(wrapper))
 
 
-def _node(parts: Parts) -> Node | None:
-    """The node that the tool runs in."""
-    frame = current(parts.owner_key)
-    return frame.node if frame else None
+def _allowed(use: ToolUse, parts: Parts) -> Flow[Finding | None]:
+    """What keeps a tool from running, where it is said to the model; a stopped run's tools raise its stop."""
+    stop = yield from still_stopped(use.node, parts)
+    if stop is not None:
+        raise stop
+    return (yield from before_tool(use, parts))
 
 
 def _key(signature: inspect.Signature, loop_key: LoopKey, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -87,12 +92,3 @@ def _key(signature: inspect.Signature, loop_key: LoopKey, args: tuple[Any, ...],
         return loop_key(*args, **kwargs)
     arguments = signature.bind(*args, **kwargs).arguments
     return {name: arguments.get(name) for name in (loop_key or arguments)}
-
-
-def _noted(node: Node | None, name: str, evidence: str | None, began_s: float, parts: Parts) -> Flow[None]:
-    """Note a result; a finding closes the run, and the result is still handed out."""
-    if node is None or evidence is None or not parts.loops:
-        return
-    finding = tool_returned(node, name, evidence, began_s=began_s, parts=parts)
-    if finding is not None:
-        yield from tool_loop(finding, node.run, parts)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, InstanceOf, ValidationError, field_validator
 
 from tokenguard.core.account import Scope, scope_key
 from tokenguard.core.budget import Budget
+from tokenguard.core.ladder import Ladder, Loops
 from tokenguard.core.untrusted import mapping_of
 from tokenguard.errors import BadAmount, SettingsError
 
@@ -43,6 +45,45 @@ class _BudgetTable(BaseModel):
         return Budget(**self.model_dump())
 
 
+class _LoopsTable(BaseModel):
+    """`[loops]`: the arguments of `Loops`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steer_at: int | Literal[False] = 3
+    block_at: int | Literal[False] = 4
+    stop_at: int | Literal[False] = 6
+    window: int = 10
+    off: tuple[str, ...] = ()
+    blocked: Literal["message", "raise"] = "message"
+
+    def loops(self) -> Loops:
+        """The value; TOML has no null, so a rung is switched off by `false`."""
+        counts = {"steer_at": self.steer_at, "block_at": self.block_at, "stop_at": self.stop_at}
+        return Loops(
+            **{name: None if count is False else count for name, count in counts.items()},
+            window=self.window,
+            off=self.off,
+            blocked=self.blocked,
+        )
+
+
+class _LadderTable(BaseModel):
+    """`[ladder]`: the arguments of `Ladder`, but for its loops, which are a table of their own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steer_at: float | None = None
+    shrink_at: float | None = None
+    shrink_to: int | None = None
+    reroute_at: float | None = None
+    reroute_to: str | dict[str, Any] | None = None
+
+    def ladder(self) -> Ladder:
+        """The value."""
+        return Ladder(**self.model_dump())
+
+
 class Settings(BaseModel):
     """What a guard needs to know. Every field has the name and meaning of `Guard`'s argument."""
 
@@ -57,7 +98,8 @@ class Settings(BaseModel):
     on_ledger_down: Literal["refuse", "allowance"] = "refuse"
     durability: Literal["normal", "full"] = "normal"
     prices: str | None = None
-    loops: bool = True
+    loops: bool | InstanceOf[Loops] | _LoopsTable | None = None
+    ladder: InstanceOf[Ladder] | _LadderTable | None = None
     baggage_hosts: tuple[str, ...] = ()
     trust_baggage: bool = False
     budget: _BudgetTable | None = None
@@ -81,6 +123,25 @@ class Settings(BaseModel):
             SettingsError: a scope has no name, or its budget no cap or no period.
         """
         return tuple(_scope_of(text, tables) for text, tables in self.budgets.items())
+
+    def rungs(self) -> Ladder:
+        """The ladder of the guard; `loops` goes over what the ladder says of repetition.
+
+        Raises:
+            BadAmount: a rung cannot be meant.
+        """
+        ladder = self.ladder.ladder() if isinstance(self.ladder, _LadderTable) else self.ladder or Ladder()
+        if self.loops is None:
+            return ladder
+        match self.loops:
+            case True:
+                return replace(ladder, loops=ladder.loops or Loops())
+            case False:
+                return replace(ladder, loops=None)
+            case Loops():
+                return replace(ladder, loops=self.loops)
+            case table:
+                return replace(ladder, loops=table.loops())
 
     @field_validator("baggage_hosts", mode="before")
     @classmethod
@@ -115,6 +176,7 @@ def load_settings(arguments: Mapping[str, Any], *, environ: Mapping[str, str], d
 def _check_budgets(settings: Settings) -> None:
     """Build what the tables say, so that what cannot be meant names its source."""
     settings.scopes()
+    settings.rungs()
     for table in (settings.budget, settings.unattributed):
         if table is not None:
             table.budget()

@@ -6,11 +6,11 @@ may be off, and each one that acts is an event with its evidence.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from tokenguard.errors import BadAmount
 
@@ -138,7 +138,8 @@ class Ladder:
     """At least 256."""
     reroute_at: float | None
     """From this share on `reroute_to` answers instead of the model that was asked for."""
-    reroute_to: str | None
+    reroute_to: str | Mapping[str, Any] | None
+    """A model, or `{"model": ..., "api_base": ...}`: options that go over the call's own, as in `fallbacks`."""
     loops: Loops | None
     """The repetition rules; None: off."""
 
@@ -149,7 +150,7 @@ class Ladder:
         shrink_at: float | None = None,
         shrink_to: int | None = None,
         reroute_at: float | None = None,
-        reroute_to: str | None = None,
+        reroute_to: str | Mapping[str, Any] | None = None,
         loops: Loops | None = _DEFAULT_LOOPS,
     ) -> None:
         for name, share in (("steer_at", steer_at), ("shrink_at", shrink_at), ("reroute_at", reroute_at)):
@@ -166,6 +167,8 @@ class Ladder:
             )
         if (reroute_at is None) != (reroute_to is None):
             raise BadAmount("reroute_at and reroute_to belong together: from which share, to which model.", amount=None)
+        if not (reroute_to is None or isinstance(reroute_to, str) or isinstance(reroute_to.get("model"), str)):
+            raise BadAmount('reroute_to names no model: give its name, or {"model": ...} with options.', amount=None)
         values = (steer_at, shrink_at, shrink_to, reroute_at, reroute_to, loops)
         for name, value in zip(self.__dataclass_fields__, values, strict=True):
             object.__setattr__(self, name, value)

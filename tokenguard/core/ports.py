@@ -277,7 +277,7 @@ class TokenCounter(Protocol):
         """Tokens of a text, exactly where the tokenizer is known, else a fair estimate; for aborted streams."""
         ...
 
-    def learn(self, prompt: Prompt, reply: Mapping[str, Any] | None, *, tokens: int) -> int:
+    def learn(self, prompt: Prompt, reply: Mapping[str, Any] | None, *, tokens: int) -> str:
         """Remember what the provider counted for a prompt that was read, and the reply that will come back in the next.
 
         Args:
@@ -286,7 +286,7 @@ class TokenCounter(Protocol):
             tokens: All tokens of the prompt, cached ones included; 0: nobody knows.
 
         Returns:
-            A number that is the same for an equal prompt with an equal reply, in this process.
+            A digest that is the same for an equal prompt with an equal reply, in every process.
         """
         ...
 

@@ -34,6 +34,8 @@ class Node:
     """Messages of the prefix that cannot be counted."""
     characters: int
     """Of the last message alone: what keeping this node costs."""
+    digest: bytes
+    """The same for an equal prefix in every process."""
     message: Any = None
     """A copy of the last message that nobody else can change; None where it holds more than plain JSON values."""
     reported: int | None = None

@@ -18,7 +18,7 @@ from tokenguard.core.marks import cache_life, dearest_life, part_kinds
 from tokenguard.core.ports import InputBound, Prompt
 from tokenguard.counting.conversations import Conversations, Node
 from tokenguard.counting.encodings import proxy_count, token_count, utf8_bytes
-from tokenguard.counting.words import is_heavy, is_list, json_text, key_of, plain_of, same, snapshot, words_of
+from tokenguard.counting.words import chained, is_heavy, is_list, json_text, key_of, plain_of, same, snapshot, words_of
 from tokenguard.errors import SetupError
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class Counter:
             return -(-proxy * _UNKNOWN_PERCENT // 100)
         return -(-utf8_bytes(text) // _BYTES_PER_TOKEN_LOW)
 
-    def learn(self, prompt: Prompt, reply: Mapping[str, Any] | None, *, tokens: int) -> int:
+    def learn(self, prompt: Prompt, reply: Mapping[str, Any] | None, *, tokens: int) -> str:
         """Remember what the provider counted for this prompt, so that the next one costs only its new messages.
 
         A report above our bound widens this model's margin for what is not yet reported.
@@ -141,7 +141,7 @@ class Counter:
             tokens: All tokens of the prompt, cached ones included; 0: nobody knows.
 
         Returns:
-            A number that is the same for an equal prompt with an equal reply, for as long as they are remembered.
+            A digest that is the same for an equal prompt with an equal reply, in every process.
         """
         walked: _Walked = prompt.state
         model, node = walked.model, walked.node
@@ -150,7 +150,8 @@ class Counter:
             # The dearest report stands: options that are no message (a forced tool) may add to one of two equal
             # prompts.
             node.reported = tokens if node.reported is None else max(node.reported, tokens)
-        return node.id if reply is None else self._step(model, node, reply, walked.messages).id
+        answered = node if reply is None else self._step(model, node, reply, walked.messages)
+        return answered.digest.hex()
 
     def warm(self, model: str) -> str:
         """Load the model's tokenizer now (0.2-0.4 s once a process); returns the method it will be bound by."""
@@ -178,11 +179,13 @@ class Counter:
         if known is not None:
             return known
         tokens = _PER_REQUEST + (utf8_bytes(schemas) + _PER_TOOLSET if schemas else 0)
-        return self._known.add(link, Node(self._known.new_id(), tokens, unseen=0, characters=len(schemas)))
+        digest = chained(b"", (model, schemas))
+        return self._known.add(link, Node(self._known.new_id(), tokens, 0, len(schemas), digest))
 
     def _step(self, model: str, parent: Node, message: Any, position: int) -> Node:
         """The node one message further; counted where it is met for the first time."""
-        link = (parent.id, *key_of(message, position))
+        key = key_of(message, position)
+        link = (parent.id, *key)
         known = self._known.find(link)
         if known is not None:
             return known
@@ -195,6 +198,7 @@ class Counter:
             tokens=parent.tokens + (0 if unseen else tokens),
             unseen=parent.unseen + unseen,
             characters=len(text),
+            digest=chained(parent.digest, key),
             message=snapshot(message),
             kinds=parent.kinds | part_kinds(plain),
             cache_life=parent.cache_life if life is None else dearest_life((parent.cache_life, life)),

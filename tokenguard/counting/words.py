@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import marshal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard
 
 from tokenguard.errors import SetupError
@@ -20,6 +21,7 @@ __all__ = [
     "HEAVY_CHARACTERS",
     "Key",
     "Words",
+    "chained",
     "is_heavy",
     "is_list",
     "json_text",
@@ -135,6 +137,16 @@ def key_of(message: Any, position: int) -> Key:
         content if type(content) is str or content is None else _frozen(content, position),
         _frozen(rest, position) if rest else None,
     )
+
+
+def chained(prefix: bytes, key: Sequence[bytes | str | None]) -> bytes:
+    """A digest of 8 bytes of everything up to a message, from that of what is before it and the message's key."""
+    digest = blake2b(prefix, digest_size=8)
+    for piece in key:
+        raw = piece if isinstance(piece, bytes) else (piece or "").encode("utf-8", "surrogatepass")
+        digest.update(b"%d:" % (-1 if piece is None else len(raw)))
+        digest.update(raw)
+    return digest.digest()
 
 
 def _frozen(value: Any, position: int) -> bytes | str:

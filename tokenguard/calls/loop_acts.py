@@ -1,0 +1,214 @@
+"""What is done about a repetition: the model is told, a call is refused, the run is stopped. Each is an event.
+
+Evidence stays with the innermost run or agent; the ledger keeps it too, so that another process goes on with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from tokenguard.calls.effects import Book, Flow, ask
+from tokenguard.calls.guards import close_and_raise, owner_facts, raise_standing, would_have
+from tokenguard.core import events
+from tokenguard.core.ladder import Rung
+from tokenguard.core.money import Money
+from tokenguard.errors import LedgerError, LoopBlocked, LoopDetected, SpendStopped
+from tokenguard.loops.memory import LoopMemory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tokenguard.calls.parts import Parts
+    from tokenguard.calls.scope import Node
+    from tokenguard.core.ladder import Loops
+    from tokenguard.loops.finding import Finding
+
+__all__ = ["Watched", "block", "kept", "refuse_or_stop", "safely", "stop", "stop_after", "tell", "watched"]
+
+_SAVE_EVERY_S: Final = 1.0
+_TOLD_MAX: Final = 64
+_ASSUMPTION: Final = "one more repetition at their mean cost"
+_DONE: Final = {
+    Rung.STEER: "The model is told.",
+    Rung.BLOCK: "The next one is refused.",
+    Rung.STOP: "The run is stopped.",
+}
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A run or agent that is watched for repetition."""
+
+    run: Node
+    loops: Loops
+    memory: LoopMemory
+
+
+def watched(node: Node | None, loops: Loops | None, parts: Parts) -> Flow[Watched | None]:
+    """The run of a node with what it did lately, in another process too. None: not watched, or its past is unknown."""
+    if node is None or loops is None:
+        return None
+    run = node.run
+    if run.memory is None:
+        state = None
+        try:
+            if parts.loop_key is None:
+                parts.loop_key = yield from ask(Book(lambda ledger: ledger.secret()))
+            if run.joined_root is not None:
+                state = yield from ask(Book(lambda ledger: ledger.recall(run.id)))
+        except LedgerError as away:
+            _fault(away, run, parts)
+            return None
+        with parts.tree_lock:
+            if run.memory is None:
+                run.memory = LoopMemory.load(loops, state or {}, key=parts.loop_key)
+    return Watched(run, loops, run.memory)
+
+
+def safely(look: Callable[[], R], run: Node, parts: Parts) -> R | None:
+    """Ask a rule; one that trips over somebody's messages is told as a fault, and has found nothing."""
+    try:
+        with parts.tree_lock:
+            return look()
+    except Exception as fault:  # noqa: BLE001  # a rule must never break a call
+        _fault(fault, run, parts)
+        return None
+
+
+def refuse_or_stop(finding: Finding, watched: Watched, parts: Parts) -> Flow[None]:
+    """Raise where a repetition has gone that far; observing, only say so."""
+    rung = watched.loops.rung(finding.repeats)
+    if rung is Rung.BLOCK:
+        yield from block(finding, watched.run, parts, memory=watched.memory)
+    elif rung is Rung.STOP:
+        yield from stop(finding, watched.run, parts)
+
+
+def block(finding: Finding, run: Node, parts: Parts, *, memory: LoopMemory | None = None) -> Flow[None]:
+    """Refuse one repetition; it counts as one, so that a loop which swallows refusals comes to its stop.
+
+    Raises:
+        LoopBlocked: enforcing.
+        SpendStopped: the run is closed already.
+    """
+    error = LoopBlocked(
+        f"refused: {_what(finding, run)} The run lives: change the call, or end the loop. Where equal rounds are "
+        "meant, give the tool poll=True or a loop_key, or raise Loops(block_at=...).",
+        **owner_facts(run),
+        **_facts(finding),
+    )
+    if not parts.enforce:
+        tell(finding, Rung.BLOCK, run, parts)
+        would_have(error, run, parts)
+        return
+    yield from raise_standing(run)
+    with parts.tree_lock:
+        counted = memory.refused(finding) if memory is not None else finding
+        if run.pending is not None and run.pending.finding is finding:
+            run.pending = replace(run.pending, finding=counted)
+    tell(finding, Rung.BLOCK, run, parts)
+    now, key = parts.clock.now(), f"run:{run.id}"
+    parts.emit(events.Refused(at=now, run_id=run.id, scope_key=key, sentence=error.sentence, error=error))
+    yield from kept(run, parts, now=True)
+    raise error
+
+
+def stop(finding: Finding, run: Node, parts: Parts) -> Flow[None]:
+    """Close the run, unless a person resumed it after this very finding.
+
+    Raises:
+        LoopDetected: enforcing.
+        SpendStopped: the run was closed before.
+    """
+    error = LoopDetected(
+        f"{_what(finding, run)} Look at what it waits for, then guard.resume({run.id!r}, why=...).",
+        **owner_facts(run),
+        **_facts(finding),
+    )
+    yield from kept(run, parts, now=True)
+    try:
+        yield from close_and_raise(error, run, run, parts)
+    except LoopDetected as raised:
+        if raised is error:
+            tell(finding, Rung.STOP, run, parts)
+        raise
+    if not parts.enforce:
+        tell(finding, Rung.STOP, run, parts)
+
+
+def stop_after(finding: Finding, watched: Watched, parts: Parts) -> Flow[None]:
+    """Close a run for a finding after the fact: what was just bought is handed out, the next call raises."""
+    try:
+        yield from stop(finding, watched.run, parts)
+    except SpendStopped:
+        return
+    except LedgerError as away:
+        _fault(away, watched.run, parts)
+
+
+def kept(run: Node, parts: Parts, *, now: bool = False) -> Flow[None]:
+    """Keep what a run repeats in the ledger, once a second at most, for a process that goes on with it."""
+    memory, now_s = run.memory, parts.clock.monotonic()
+    if memory is None or not memory.changed or (not now and now_s - run.kept_s < _SAVE_EVERY_S):
+        return
+    run.kept_s = now_s
+    with parts.tree_lock:
+        state = memory.dump()
+    at = parts.clock.now()
+    try:
+        yield from ask(Book(lambda ledger: ledger.remember(run.id, state, at)))
+    except LedgerError as away:
+        _fault(away, run, parts)
+
+
+def tell(finding: Finding, rung: Rung, run: Node, parts: Parts, **more: int) -> None:
+    """Say that a rung acts, once for each count that a repetition reaches."""
+    with parts.tree_lock:
+        if run.told.pop(finding.fingerprint, None) == (finding.repeats, rung):
+            run.told[finding.fingerprint] = (finding.repeats, rung)
+            return
+        run.told[finding.fingerprint] = (finding.repeats, rung)
+        while len(run.told) > _TOLD_MAX:
+            run.told.pop(next(iter(run.told)))
+    refused = rung is not Rung.STEER and parts.enforce
+    parts.emit(
+        events.Looped(
+            at=parts.clock.now(),
+            run_id=run.id,
+            scope_key=f"run:{run.id}",
+            sentence=f"{_what(finding, run)} {_DONE[rung] if parts.enforce else 'Observing: nothing is done.'}",
+            rung=rung.value,
+            applied=parts.enforce,
+            rule=finding.rule,
+            repeats=finding.repeats,
+            evidence={**finding.evidence(), **more},
+            wasted=Money.from_pico(finding.wasted_pico),
+            averted=Money.from_pico(finding.mean_pico if refused else 0),
+            assumption=_ASSUMPTION if refused else "",
+        )
+    )
+
+
+def _what(finding: Finding, run: Node) -> str:
+    """The finding as a sentence."""
+    window = f" in the last {finding.window} rounds" if finding.window else ""
+    return (
+        f"{run.kind} {run.name!r} repeats itself: {finding.subject!r} gave the same {finding.repeats} times{window} "
+        f"({finding.rule})."
+    )
+
+
+def _facts(finding: Finding) -> dict[str, Any]:
+    return {
+        "rule": finding.rule,
+        "repeats": finding.repeats,
+        "evidence": finding.evidence(),
+        "wasted": Money.from_pico(finding.wasted_pico),
+    }
+
+
+def _fault(error: Exception, run: Node, parts: Parts) -> None:
+    parts.emit(events.Fault(at=parts.clock.now(), run_id=run.id, where="loops", error=error))
