@@ -1,14 +1,13 @@
-"""Rules beside the balances: repetition, velocity, wall time, and what the ledger says of the run tree's shape."""
+"""Rules beside the balances: repetition, wall time, and what the ledger says of the run tree's shape."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 from tokenguard.calls.effects import Book, Flow, ask
 from tokenguard.calls.settlement import close_scope, returned
 from tokenguard.core import events
 from tokenguard.core.books import Status
-from tokenguard.core.money import Money
 from tokenguard.core.stops import error_from
 from tokenguard.core.usage import Quality
 from tokenguard.errors import (
@@ -18,7 +17,6 @@ from tokenguard.errors import (
     LedgerError,
     LoopDetected,
     SpendStopped,
-    VelocityExceeded,
 )
 from tokenguard.loops.repeats import Finding, repeated_call
 
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_repeats",
-    "check_velocity",
     "check_wall",
     "crowded_out",
     "learned",
@@ -41,8 +38,6 @@ __all__ = [
     "tool_returned",
     "wall_stop",
 ]
-
-_MINUTE_S: Final = 60.0
 
 
 def check_repeats(call: Call, parts: Parts) -> Flow[None]:
@@ -56,14 +51,6 @@ def check_repeats(call: Call, parts: Parts) -> Flow[None]:
         return
     if finding is not None:
         yield from _loop_found(finding, call.node.run, parts)
-
-
-def check_velocity(call: Call, parts: Parts) -> Flow[None]:
-    """Stop the tree below a limit of money or tokens per minute."""
-    for node in call.node.lineage if call.node else ():
-        error = _velocity(node, parts)
-        if error is not None:
-            yield from _stop(error, node, call.node, parts)
 
 
 def check_wall(sent: Sent, parts: Parts) -> Flow[None]:
@@ -256,35 +243,6 @@ def _same_stop(known: SpendStopped | None, error: SpendStopped) -> bool:
 def _would_have(error: SpendStopped, node: Node | None, parts: Parts) -> None:
     run_id = node.run.id if node else None
     parts.emit(events.WouldHave(at=parts.clock.now(), run_id=run_id, sentence=error.sentence, error=error))
-
-
-def _velocity(node: Node, parts: Parts) -> VelocityExceeded | None:
-    """The stop of one node whose last minute is above its limits."""
-    limits = node.limits
-    if limits is None or (limits.usd_per_minute is None and limits.tokens_per_minute is None):
-        return None
-    now_s = parts.clock.monotonic()
-    with parts.tree_lock:
-        while node.flow and node.flow[0][0] <= now_s - _MINUTE_S:
-            node.flow.popleft()
-        usd, tokens = sum(one[1] for one in node.flow), sum(one[2] for one in node.flow)
-    if limits.usd_per_minute is not None and usd >= limits.usd_per_minute.pico > 0:
-        return _too_fast(node, "usd_per_minute", Money.from_pico(usd), limits.usd_per_minute)
-    if limits.tokens_per_minute is not None and tokens >= limits.tokens_per_minute > 0:
-        return _too_fast(node, "tokens_per_minute", tokens, limits.tokens_per_minute)
-    return None
-
-
-def _too_fast(node: Node, kind: str, count: Any, limit: Any) -> VelocityExceeded:
-    return VelocityExceeded(
-        f"{_label(node)} spent {count} in the last minute, its limit is {limit} ({kind}). Raise it with "
-        f"Limits({kind}=...), "
-        f"then guard.resume({node.id!r}, why=...).",
-        **_owner(node),
-        kind=kind,
-        count=count,
-        limit=limit,
-    )
 
 
 def _owner(node: Node) -> dict[str, str]:
