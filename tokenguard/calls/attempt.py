@@ -158,6 +158,7 @@ def hold_for(
         run_ids=call.node.run_ids if call.node else (),
         facts=_facts(call, target, number, provider, parts),
         enforce=parts.enforce,
+        paced=call.node.paced if call.node else (),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 from tokenguard.calls.waiting import Ticket
 from tokenguard.core.books import Closure, Hold
 from tokenguard.core.ports import Ledger, Request
+from tokenguard.core.tree import TooFast
 from tokenguard.core.verdict import Ask, Grant, Short
 
 __all__ = ["Book", "Effect", "Flow", "Reserve", "Send", "Wait", "ask"]
@@ -26,7 +27,7 @@ class Effect(Generic[R]):
 
 
 @dataclass(frozen=True, slots=True)
-class Reserve(Effect[Grant | Short | Closure]):
+class Reserve(Effect[Grant | Short | Closure | TooFast]):
     """Hold the worst case. A cancellation meanwhile waits for the outcome, so that no hold is left behind unseen."""
 
     hold: Hold

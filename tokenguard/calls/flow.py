@@ -15,16 +15,18 @@ from typing import TYPE_CHECKING, Any
 from tokenguard.calls.attempt import Attempt, prepare, request_for
 from tokenguard.calls.baggage import with_baggage
 from tokenguard.calls.effects import Flow, Reserve, Send, Wait, ask
-from tokenguard.calls.guards import check_velocity, check_wall
+from tokenguard.calls.guards import check_wall
 from tokenguard.calls.ladder import climbed, last_words
 from tokenguard.calls.loop_checks import before_call, learned
 from tokenguard.calls.outcome import Sent, posted, unresolved
 from tokenguard.calls.receipts import attach_receipt
 from tokenguard.calls.settlement import failed, kept, returned, settled, spent
+from tokenguard.calls.velocity import check_velocity, lifted, outpaced, would_outpace
 from tokenguard.core import events
 from tokenguard.core.books import Closure
 from tokenguard.core.ports import Failure
 from tokenguard.core.stops import closes_run, error_from, error_of
+from tokenguard.core.tree import TooFast
 from tokenguard.core.verdict import Grant, Reason, Short
 from tokenguard.errors import HeadroomBusy, LedgerError, SpendRefused, TokenguardError, Unpriceable
 
@@ -174,7 +176,7 @@ def reserved(attempt: Attempt, parts: Parts) -> Flow[Sent]:
             _leave_reserve(attempt, parts)
 
 
-def _asked(attempt: Attempt, ask_: Ask, parts: Parts) -> Flow[Grant | Short | Closure]:
+def _asked(attempt: Attempt, ask_: Ask, parts: Parts) -> Flow[Grant | Short | Closure | TooFast]:
     """One reservation; if it is interrupted, whatever it wrote is given back."""
     node = attempt.call.node
     marks = [(one, one.stopped) for one in node.lineage if one.stopped is not None] if node else []
@@ -192,12 +194,13 @@ def _asked(attempt: Attempt, ask_: Ask, parts: Parts) -> Flow[Grant | Short | Cl
         if attempt.call.ladder.looks:
             parts.shares.note(verdict.states)
         for one, mark in marks:
-            if one.stopped is mark:
-                one.stopped = None  # The ledger granted: what this process remembered was lifted by somebody.
+            lifted(one, mark, parts)
+        if verdict.outpaced is not None:
+            would_outpace(verdict.outpaced, node, parts)
     return verdict
 
 
-def _raise_unless_busy(verdict: Short | Closure, attempt: Attempt, parts: Parts) -> Flow[None]:
+def _raise_unless_busy(verdict: Short | Closure | TooFast, attempt: Attempt, parts: Parts) -> Flow[None]:
     """Turn every verdict but a wait into its error."""
     node = attempt.call.node
     if isinstance(verdict, Closure):
@@ -206,6 +209,8 @@ def _raise_unless_busy(verdict: Short | Closure, attempt: Attempt, parts: Parts)
             if one.id == verdict.run_id:
                 one.stopped = error
         raise error
+    if isinstance(verdict, TooFast):
+        raise (yield from outpaced(verdict, node, parts))
     if verdict.reason is Reason.SPENT:
         yield from spent(verdict, node, parts)
     if verdict.reason is Reason.UNPRICED:
@@ -234,7 +239,7 @@ def _waits_on_itself(account_id: str, attempt: Attempt, parts: Parts) -> bool:
 
 
 def _line_up(
-    attempt: Attempt, ticket: Ticket | None, parts: Parts, *, short: Short | Closure | None = None
+    attempt: Attempt, ticket: Ticket | None, parts: Parts, *, short: Short | Closure | TooFast | None = None
 ) -> Ticket | None:
     """A place in the line of the account that is short; for newcomers, in one that somebody already waits in."""
     if isinstance(short, Short):
@@ -250,7 +255,7 @@ def _line_up(
     return parts.lines.join(waited_on)
 
 
-def _take_reserve(verdict: Short | Closure, attempt: Attempt, parts: Parts) -> str | None:
+def _take_reserve(verdict: Short | Closure | TooFast, attempt: Attempt, parts: Parts) -> str | None:
     """Take the money kept back for the final answer: the key of the scope it belongs to, or None.
 
     Once, by one call with all its attempts, and only by the run's own scope: a child cannot spend its parent's last

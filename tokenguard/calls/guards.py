@@ -1,13 +1,12 @@
-"""Rules beside the balances: velocity, wall time, the shape of the run tree; and how one of them stops a run."""
+"""Rules beside the balances: wall time and the shape of the run tree; and how one of them stops a run."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 from tokenguard.calls.effects import Book, Flow, ask
 from tokenguard.calls.settlement import close_scope, returned
 from tokenguard.core import events
-from tokenguard.core.money import Money
 from tokenguard.core.stops import error_from
 from tokenguard.errors import (
     BudgetExceeded,
@@ -16,18 +15,15 @@ from tokenguard.errors import (
     LoopDetected,
     SpendStopped,
     TokenguardError,
-    VelocityExceeded,
 )
 
 if TYPE_CHECKING:
-    from tokenguard.calls.call import Call
     from tokenguard.calls.outcome import Sent
     from tokenguard.calls.parts import Parts
     from tokenguard.calls.scope import Node
     from tokenguard.core.tree import Crowded
 
 __all__ = [
-    "check_velocity",
     "check_wall",
     "close_and_raise",
     "crowded_out",
@@ -38,16 +34,6 @@ __all__ = [
     "wall_stop",
     "would_have",
 ]
-
-_MINUTE_S: Final = 60.0
-
-
-def check_velocity(call: Call, parts: Parts) -> Flow[None]:
-    """Stop the tree below a limit of money or tokens per minute."""
-    for node in call.node.lineage if call.node else ():
-        error = _velocity(node, parts)
-        if error is not None:
-            yield from close_and_raise(error, node, call.node, parts)
 
 
 def check_wall(sent: Sent, parts: Parts) -> Flow[None]:
@@ -174,35 +160,6 @@ def would_have(error: TokenguardError, node: Node | None, parts: Parts) -> None:
     """Observing: say what enforcing would have done."""
     run_id = node.run.id if node else None
     parts.emit(events.WouldHave(at=parts.clock.now(), run_id=run_id, sentence=error.sentence, error=error))
-
-
-def _velocity(node: Node, parts: Parts) -> VelocityExceeded | None:
-    """The stop of one node whose last minute is above its limits."""
-    limits = node.limits
-    if limits is None or (limits.usd_per_minute is None and limits.tokens_per_minute is None):
-        return None
-    now_s = parts.clock.monotonic()
-    with parts.tree_lock:
-        while node.flow and node.flow[0][0] <= now_s - _MINUTE_S:
-            node.flow.popleft()
-        usd, tokens = sum(one[1] for one in node.flow), sum(one[2] for one in node.flow)
-    if limits.usd_per_minute is not None and usd >= limits.usd_per_minute.pico > 0:
-        return _too_fast(node, "usd_per_minute", Money.from_pico(usd), limits.usd_per_minute)
-    if limits.tokens_per_minute is not None and tokens >= limits.tokens_per_minute > 0:
-        return _too_fast(node, "tokens_per_minute", tokens, limits.tokens_per_minute)
-    return None
-
-
-def _too_fast(node: Node, kind: str, count: Any, limit: Any) -> VelocityExceeded:
-    return VelocityExceeded(
-        f"{_label(node)} spent {count} in the last minute, its limit is {limit} ({kind}). Raise it with "
-        f"Limits({kind}=...), "
-        f"then guard.resume({node.id!r}, why=...).",
-        **owner_facts(node),
-        kind=kind,
-        count=count,
-        limit=limit,
-    )
 
 
 def owner_facts(node: Node) -> dict[str, str]:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Final, Self
 from tokenguard.calls.drive import adrive, drive
 from tokenguard.calls.effects import Book, Flow, ask
 from tokenguard.calls.loop_acts import kept
+from tokenguard.calls.receipts import run_receipt
 from tokenguard.calls.scope import Frame, Node, enter, entered, leave
 from tokenguard.calls.scoped import path_scopes
 from tokenguard.core.account import Scope
 from tokenguard.core.books import NodeSpend
-from tokenguard.core.receipt import Receipt
 from tokenguard.errors import SettingsError, SetupError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from tokenguard.calls.parts import LateParts, Parts
+    from tokenguard.core.receipt import Receipt
 
 __all__ = ["Joined", "frame_of_run", "make_token", "read_token"]
 
@@ -71,7 +72,8 @@ def read_token(token: object, parts: Parts) -> str:
 def frame_of_run(run_id: str, parts: Parts, lineage: tuple[NodeSpend, ...], base: Frame | None) -> Frame:
     """Stand where a run of another process stands; with `base`, inside the caller's own scopes, which pay too.
 
-    Caps are not repeated here: the ledger knows the budgets of every scope on the path by its key.
+    Caps are not repeated here: the ledger knows the budgets of every scope on the path by its key. Limits are, because
+    a call says which nodes above it limit what flows.
     """
     if not lineage:
         raise SettingsError(f"there is no run {run_id!r} in this ledger ({parts.ledger.name}).")
@@ -81,7 +83,14 @@ def frame_of_run(run_id: str, parts: Parts, lineage: tuple[NodeSpend, ...], base
     scopes = [*(base.scopes if base else ()), *path_scopes("", lineage[-1].scope, ())]
     for one in lineage:
         node = Node(
-            one.id, one.kind, one.name, node, one.labels, parts.clock.monotonic(), joined_root=lineage[0].root_id
+            one.id,
+            one.kind,
+            one.name,
+            node,
+            one.labels,
+            parts.clock.monotonic(),
+            limits=one.limits,
+            joined_root=lineage[0].root_id,
         )
         node = parts.nodes.setdefault(one.id, node)
         path = f"{one.scope}/{one.name}" if one.scope else one.name
@@ -113,8 +122,9 @@ class Joined:
         """
         if not self.id:
             raise SetupError("no run was joined: there is nothing to receipt.")
-        parts = self._late.get()
-        return Receipt.of(parts.ledger.tree(self.id), ledger=parts.ledger.name)
+        receipt = run_receipt(self._late.get().ledger, self.id)
+        assert receipt is not None, "a run that was joined is in the books until its month is pruned"
+        return receipt
 
     def __enter__(self) -> Self:
         parts = self._late.get()

@@ -1,14 +1,27 @@
-"""Receipts on replies: LiteLLM's objects stay what they are and carry the receipt beside their own hidden fields."""
+"""Receipts: of runs, as the ledger has them; and on replies, LiteLLM's objects, which stay what they are."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tokenguard.core.receipt import CallReceipt
+from tokenguard.core.books import Kind
+from tokenguard.core.receipt import CallReceipt, Receipt
 
-__all__ = ["attach_receipt", "receipt_of"]
+if TYPE_CHECKING:
+    from tokenguard.core.ports import Ledger
+
+__all__ = ["attach_receipt", "receipt_of", "run_receipt"]
 
 _KEY = "tokenguard_receipt"
+
+
+def run_receipt(ledger: Ledger, run_id: str) -> Receipt | None:
+    """What a run and everything below it cost, and what repeated there; None: there is no such run."""
+    nodes = ledger.tree(run_id)
+    if not nodes:
+        return None
+    repeats = ledger.loops([one.id for one in nodes if one.kind is not Kind.STEP])
+    return Receipt.of(nodes, ledger=ledger.name, loops=repeats)
 
 
 def attach_receipt(reply: Any, receipt: CallReceipt) -> None:

@@ -16,13 +16,13 @@ from tokenguard.calls.drive import adrive, drive
 from tokenguard.calls.effects import Book, Flow, ask
 from tokenguard.calls.guards import crowded_out
 from tokenguard.calls.iterate import AsyncStream, Stream
+from tokenguard.calls.receipts import run_receipt
 from tokenguard.calls.scope import Frame, Node, enter, entered, leave, scopes_for
 from tokenguard.calls.settlement import spent
 from tokenguard.core import events
 from tokenguard.core.account import accounts_on
 from tokenguard.core.books import Closure, Entry, Kind
 from tokenguard.core.budget import Budget, Limits, Unit
-from tokenguard.core.receipt import Receipt
 from tokenguard.core.stops import error_from
 from tokenguard.core.tree import Crowded
 from tokenguard.errors import LedgerError, SetupError, SpendStopped
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from tokenguard.core.account import Scope
     from tokenguard.core.ladder import Ladder
     from tokenguard.core.ports import Ledger
+    from tokenguard.core.receipt import Receipt
     from tokenguard.core.verdict import Short
 
 __all__ = ["Run"]
@@ -120,10 +121,10 @@ class Run:
 
     def receipt(self) -> Receipt:
         """What the run cost up to now, everything below it included, as the ledger has it."""
-        nodes = self._parts.ledger.tree(self.id)
-        if not nodes:
+        receipt = run_receipt(self._parts.ledger, self.id)
+        if receipt is None:
             raise SetupError(f"run {self._name!r} has not begun: there is nothing to receipt.")
-        return Receipt.of(nodes, ledger=self._parts.ledger.name)
+        return receipt
 
     def __enter__(self) -> Self:
         drive(self.begin(), self._parts)

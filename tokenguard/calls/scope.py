@@ -17,6 +17,7 @@ from tokenguard.core.account import Path, Scope
 from tokenguard.core.books import Kind
 from tokenguard.core.budget import Budget, Limits
 from tokenguard.core.ladder import Ladder, Rung
+from tokenguard.core.tree import paces
 from tokenguard.loops.finding import Finding
 from tokenguard.loops.memory import LoopMemory
 
@@ -48,7 +49,7 @@ class Node:
     """Monotonic seconds."""
     wall_s: float | None = None
     limits: Limits | None = None
-    """Own limits; the ledger counts the shape of the tree below this node by them, this process what flows."""
+    """Own limits, by which the ledger counts what is below this node in every process, and this one what flows here."""
     joined_root: str | None = None
     """Where the node lives in another process: its root there, whose tree it and all below it belong to."""
     stopped: SpendStopped | None = None
@@ -72,6 +73,8 @@ class Node:
     """When the ledger was told last what repeats."""
     agent: str | None = field(init=False)
     """Name of the innermost agent."""
+    paced: tuple[str, ...] = field(init=False)
+    """Ids of those from the root to here that limit money or tokens per minute."""
     _root: Node | None = field(init=False, repr=False)
     _run: Node | None = field(init=False, repr=False)
     _root_id: str = field(init=False, repr=False)
@@ -81,6 +84,8 @@ class Node:
         parent = self.parent
         above = None if parent is None else parent.agent
         self.agent = self.name if self.kind is Kind.AGENT else above
+        outer = () if parent is None else parent.paced
+        self.paced = (*outer, self.id) if paces(self.limits) else outer
         self._root = None if parent is None else parent.root
         self._run = None if self.kind is not Kind.STEP or parent is None else parent.run
         self._root_id = self.joined_root or (self.id if parent is None else parent.root_id)

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, NoReturn
 
 from tokenguard.calls.effects import Book, Flow, ask
 from tokenguard.calls.outcome import Sent, dropped, rejected, unresolved
+from tokenguard.calls.receipts import run_receipt
 from tokenguard.core import events
 from tokenguard.core.books import Booking, Settled, Status
 from tokenguard.core.money import Money, dollars
-from tokenguard.core.receipt import CallReceipt, Receipt
+from tokenguard.core.receipt import CallReceipt
 from tokenguard.core.stops import closes_run, closure_of, stop_of
+from tokenguard.core.tree import paces
 from tokenguard.core.usage import Quality
 from tokenguard.errors import BadAmount, LedgerConflict, LedgerError, SpendStopped
 
@@ -120,9 +122,7 @@ def close_scope(
     """Write the tombstone of a run, mark it in this process and put the receipt on the error."""
     closure = closure_of(error, run_id=run_id, at=parts.clock.now(), by=parts.owner, account_id=account_id)
     first = yield from ask(Book(lambda ledger: ledger.close_run(closure)))
-    nodes = yield from ask(Book(lambda ledger: ledger.tree(run_id)))
-    if nodes:
-        error.receipt = Receipt.of(nodes, ledger=parts.ledger.name)
+    error.receipt = yield from ask(Book(lambda ledger: run_receipt(ledger, run_id)))
     parts.mark(run_id, error)
     if first:
         _stopped(error, node, parts)
@@ -154,13 +154,12 @@ def kept(sent: Sent, booking: Booking, parts: Parts) -> Flow[None]:
 def _note_flow(sent: Sent, booking: Booking, parts: Parts) -> None:
     """Remember what flowed in the last minute, where velocity is limited."""
     node = sent.attempt.call.node
-    if node is None:
+    if node is None or not node.paced:
         return
     now_s = parts.clock.monotonic()
     with parts.tree_lock:
         for one in node.lineage:
-            limits = one.limits
-            if limits and (limits.usd_per_minute is not None or limits.tokens_per_minute is not None):
+            if paces(one.limits):
                 one.flow.append((now_s, booking.amounts.usd_pico, booking.amounts.tokens))
 
 

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tokenguard.calls.receipts import run_receipt
 from tokenguard.cli.ledgers import find_run, opened
 from tokenguard.cli.options import FINDING, Database, Json
 from tokenguard.cli.terminal import document, say, show
-from tokenguard.core.receipt import Receipt
+from tokenguard.core.receipt import loop_sentence
 from tokenguard.reports.runs import run_json, runs_table, state_of, tree_table
 from tokenguard.reports.tables import visible
 
 if TYPE_CHECKING:
+    from tokenguard.core.receipt import Receipt
     from tokenguard.guard import Guard
     from tokenguard.ledger.sql import SqlLedger
 
@@ -49,7 +51,8 @@ def list_runs(
 def show_run(run: RunId, as_json: Json = False, database: Database = None) -> None:
     """Show one run as a tree: what each part cost, what is held, estimated or assumed, and why it was stopped."""
     with opened(database) as ledger:
-        receipt = Receipt.of(ledger.tree(find_run(ledger, run)), ledger=ledger.name)
+        receipt = run_receipt(ledger, find_run(ledger, run))
+    assert receipt is not None, "it was just found"
     if as_json:
         document({**receipt.json(), "state": state_of(receipt.node)})
         return
@@ -114,5 +117,6 @@ def _legend(receipt: Receipt) -> list[str]:
         lines.append("estimated: counted by tokenguard, because the provider reported nothing.")
     if receipt.assumed:
         lines.append("assumed: booked at its ceiling, because nobody could say.")
+    lines += [visible(loop_sentence(loop), 300) for loop in receipt.loops]
     calls = "call" if receipt.calls == 1 else "calls"
     return [*lines, f"total: {receipt.cost} (exactly {receipt.cost.json()}) in {receipt.calls:,} {calls}"]

@@ -144,6 +144,8 @@ class Hold:
     facts: CallFacts
     enforce: bool = True
     """False in observe mode: the hold is written whatever the balances say."""
+    paced: tuple[str, ...] = ()
+    """Runs and agents on the path that limit money or tokens per minute, root first; most paths have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +264,8 @@ class NodeSpend:
     """Of `usd`, what is marked assumed."""
     last_text: str | None = None
     closed: Closure | None = None
+    limits: Limits | None = None
+    """Its own limits, in what `Ledger.lineage` tells; None: it has none, or nobody looked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,12 @@ from tokenguard.core.adjusting import Adjusted, Adjustment
 from tokenguard.core.books import Booking, Closure, Entry, GuardEvent, Hold, NodeSpend, Settled, Source, SpendRow
 from tokenguard.core.budget import Unit
 from tokenguard.core.clock import Clock
+from tokenguard.core.counter import InputBound, Prompt, TokenCounter
 from tokenguard.core.events import Event
 from tokenguard.core.ids import Ids
+from tokenguard.core.looping import LoopSpend
 from tokenguard.core.price import PriceCard
-from tokenguard.core.tree import Crowded
+from tokenguard.core.tree import Crowded, TooFast
 from tokenguard.core.verdict import AccountState, Ask, Grant, Short
 
 __all__ = [
@@ -61,12 +63,13 @@ class Ledger(Protocol):
         """Close a node with `completed`, `failed`, `stopped`, `cancelled` or the user's own outcome; idempotent."""
         ...
 
-    def reserve(self, hold: Hold, ask: Ask) -> Grant | Short | Closure:
+    def reserve(self, hold: Hold, ask: Ask) -> Grant | Short | Closure | TooFast:
         """Hold the worst case of a call on every account of its path, or on none.
 
         Accounts are `hold.accounts` plus those of budgets stored for `hold.scope_keys`. `judge` decides inside the
         transaction with the rows locked; with `hold.enforce` False the hold is written at the full ask anyway. The
-        same id again returns the same grant. Expired leases are swept first.
+        same id again returns the same grant. Expired leases are swept first. `TooFast`: what was settled below one of
+        `hold.paced` in the last minute, in any process, has reached its limit.
         """
         ...
 
@@ -147,11 +150,11 @@ class Ledger(Protocol):
         ...
 
     def reopen(self, run_id: str, *, by: str, why: str, at: datetime) -> bool:
-        """End a run's closures; False: it was not closed."""
+        """End a run's closures, and begin its minute of flow anew; False: it was not closed."""
         ...
 
     def lineage(self, run_id: str) -> tuple[NodeSpend, ...]:
-        """A run and its ancestors, root first; empty: no such run."""
+        """A run and its ancestors, root first, with their limits; empty: no such run."""
         ...
 
     def secret(self) -> bytes:
@@ -173,6 +176,32 @@ class Ledger(Protocol):
 
     def record(self, event: GuardEvent) -> None:
         """Append a guard event."""
+        ...
+
+    def remember(self, run_id: str, state: Mapping[str, Any], at: datetime) -> None:
+        """Keep the state of a run's loop rules, in place of the one before; it goes when the run's records go.
+
+        Args:
+            run_id: A run or agent that was entered; of others it may be forgotten at once.
+            state: JSON values, some kilobytes at most; no text of prompts or answers.
+            at: When.
+        """
+        ...
+
+    def recall(self, run_id: str) -> Mapping[str, Any] | None:
+        """What `remember` kept last, in any process; None: nothing."""
+        ...
+
+    def loops(
+        self, run_ids: Sequence[str] | None = None, *, since: datetime | None = None, until: datetime | None = None
+    ) -> tuple[LoopSpend, ...]:
+        """What repetitions cost, one for each run and repetition, the dearest first.
+
+        Args:
+            run_ids: Runs and agents to look at; None: all.
+            since: Aware; rungs that acted then or later.
+            until: Aware; excluded.
+        """
         ...
 
     def tree(self, run_id: str) -> tuple[NodeSpend, ...]:
@@ -219,74 +248,6 @@ class PriceBook(Protocol):
 
         Raises:
             Unpriceable: nothing is known; `.toml` is the line to paste.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class InputBound:
-    """An upper bound of a prompt's tokens and how it was found."""
-
-    tokens: int
-    method: str
-    """`reported+new`, `tokenizer`, `bytes` or `window`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """What a prompt holds, before it is sent."""
-
-    bound: InputBound | None
-    """None where a part of it cannot be seen (images, files, stored prompts)."""
-    kinds: frozenset[str] = frozenset()
-    """Types of its content parts, such as `image_url` or `input_audio`."""
-    cache_life: str | None = None
-    """The dearest cache write that marks in it can cause: `1h`, `5m` or None."""
-    state: Any = None
-    """The counter's own, for `learn`."""
-
-
-class TokenCounter(Protocol):
-    """Bounds prompts before they are sent and learns from what providers report."""
-
-    def written(self, schemas: Any) -> str:
-        """Tools and answer schemas as the text that is counted; give it to `read`.
-
-        Raises:
-            SetupError: they cannot be written as JSON.
-        """
-        ...
-
-    def read(self, model: str, messages: Sequence[Mapping[str, Any]], schemas: str = "") -> Prompt:
-        """What a chat prompt holds; a growing conversation costs only its new messages.
-
-        Raises:
-            SetupError: `messages` is not a list of messages, or something in it cannot be written as JSON.
-        """
-        ...
-
-    def read_input(self, model: str, prompt: Any, *, instructions: str | None = None, schemas: str = "") -> Prompt:
-        """The same for the `input` of embeddings and of the responses API, with its `instructions`."""
-        ...
-
-    def is_heavy(self, content: Any) -> bool:
-        """Whether counting this prompt would stop an event loop for long; costs a look at each message."""
-        ...
-
-    def count(self, model: str, text: str) -> int:
-        """Tokens of a text, exactly where the tokenizer is known, else a fair estimate; for aborted streams."""
-        ...
-
-    def learn(self, prompt: Prompt, reply: Mapping[str, Any] | None, *, tokens: int) -> str:
-        """Remember what the provider counted for a prompt that was read, and the reply that will come back in the next.
-
-        Args:
-            prompt: As `read` gave it.
-            reply: The assistant's message.
-            tokens: All tokens of the prompt, cached ones included; 0: nobody knows.
-
-        Returns:
-            A digest that is the same for an equal prompt with an equal reply, in every process.
         """
         ...
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from tokenguard.core.books import Kind, NodeSpend, Status
+from tokenguard.core.looping import LoopSpend, done_about
 from tokenguard.core.money import Money
 from tokenguard.core.usage import Quality, Usage
 
-__all__ = ["CallReceipt", "Receipt"]
+__all__ = ["CallReceipt", "Receipt", "loop_sentence"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +50,17 @@ class Receipt:
     children: tuple[Receipt, ...] = ()
     ledger: str = "memory"
     """Where the rows are, without credentials."""
+    own_loops: tuple[LoopSpend, ...] = ()
+    """What repeated in this very run or agent."""
 
     @classmethod
-    def of(cls, nodes: tuple[NodeSpend, ...], *, ledger: str) -> Receipt:
+    def of(cls, nodes: tuple[NodeSpend, ...], *, ledger: str, loops: Iterable[LoopSpend] = ()) -> Receipt:
         """Build the tree from a ledger's nodes, parents before children; the first is the root.
+
+        Args:
+            nodes: As `Ledger.tree` gives them.
+            ledger: Its name.
+            loops: Repetitions of these runs, as `Ledger.loops` gives them.
 
         Raises:
             ValueError: `nodes` is empty.
@@ -62,11 +70,14 @@ class Receipt:
         children: dict[str | None, list[NodeSpend]] = {}
         for node in nodes[1:]:
             children.setdefault(node.parent_id, []).append(node)
+        repeated: dict[str, list[LoopSpend]] = {}
+        for loop in loops:
+            repeated.setdefault(loop.run_id, []).append(loop)
         built: dict[str, Receipt] = {}
         # Deepest first, without recursion: a run tree may be as deep as the agent that built it.
         for node in reversed(nodes):
             below = tuple(built[child.id] for child in children.get(node.id, ()))
-            built[node.id] = cls(node, below, ledger)
+            built[node.id] = cls(node, below, ledger, tuple(repeated.get(node.id, ())))
         return built[nodes[0].id]
 
     def walk(self) -> Iterator[Receipt]:
@@ -118,6 +129,22 @@ class Receipt:
         return sum(_steps(one.node) for one in self.walk())
 
     @property
+    def loops(self) -> tuple[LoopSpend, ...]:
+        """What repeated in this run and below, the dearest first."""
+        found = [loop for one in self.walk() for loop in one.own_loops]
+        return tuple(sorted(found, key=lambda loop: (-loop.wasted.pico, loop.first_at, loop.run_id, loop.fingerprint)))
+
+    @property
+    def wasted(self) -> Money:
+        """Of `cost`, what repetitions cost after the first time."""
+        return Money.from_pico(sum(loop.wasted.pico for one in self.walk() for loop in one.own_loops))
+
+    @property
+    def averted(self) -> Money:
+        """What refusing repetitions spared, by the assumption that each of `loops` states; no part of `cost`."""
+        return Money.from_pico(sum(loop.averted.pico for one in self.walk() for loop in one.own_loops))
+
+    @property
     def stopped(self) -> str | None:
         """Why the run was stopped, as a sentence; None where it was not."""
         return self.node.closed.sentence if self.node.closed else None
@@ -132,12 +159,13 @@ class Receipt:
         # Children before their parents: sums and documents of a node are made from those below it.
         for one in reversed(list(self.walk())):
             below = [id(child) for child in one.children]
-            sums[id(one)] = _added(_own(one.node), *(sums[child] for child in below))
+            sums[id(one)] = _added(_own(one), *(sums[child] for child in below))
             documents[id(one)] = _document(one, sums[id(one)], [documents[child] for child in below])
-        return documents[id(self)]
+        # Once, for the whole tree: repeated at each level they would grow with its square.
+        return {**documents[id(self)], "loops": [loop.json() for loop in self.loops]}
 
     def __str__(self) -> str:
-        lines = [*_render(self), f"ledger: {self.ledger}"]
+        lines = [*_render(self), *map(loop_sentence, self.loops), f"ledger: {self.ledger}"]
         return "\n".join(lines)
 
 
@@ -145,9 +173,12 @@ def _steps(node: NodeSpend) -> int:
     return 1 if node.kind is Kind.STEP else node.calls
 
 
-def _own(node: NodeSpend) -> tuple[int, ...]:
+def _own(receipt: Receipt) -> tuple[int, ...]:
     """What a node adds to every sum above it, in the order that `_document` reads."""
-    amounts = (node.usd, node.held, node.estimated, node.assumed)
+    node = receipt.node
+    wasted, averted = ([getattr(loop, name) for loop in receipt.own_loops] for name in ("wasted", "averted"))
+    repeated = (Money.from_pico(sum(one.pico for one in amounts)) for amounts in (wasted, averted))
+    amounts = (node.usd, node.held, node.estimated, node.assumed, *repeated)
     return (*(amount.pico for amount in amounts), node.calls, _steps(node), node.tokens)
 
 
@@ -158,7 +189,7 @@ def _added(*parts: tuple[int, ...]) -> tuple[int, ...]:
 def _document(receipt: Receipt, sums: tuple[int, ...], children: list[dict[str, Any]]) -> dict[str, Any]:
     """One node of `Receipt.json`; `sums` are those of its whole subtree."""
     node = receipt.node
-    usd, held, estimated, assumed, calls, steps, tokens = sums
+    usd, held, estimated, assumed, wasted, averted, calls, steps, tokens = sums
     return {
         "id": node.id,
         "kind": node.kind.value,
@@ -168,6 +199,8 @@ def _document(receipt: Receipt, sums: tuple[int, ...], children: list[dict[str, 
         "held_usd": Money.from_pico(held).json(),
         "estimated_usd": Money.from_pico(estimated).json(),
         "assumed_usd": Money.from_pico(assumed).json(),
+        "wasted_usd": Money.from_pico(wasted).json(),
+        "averted_usd": Money.from_pico(averted).json(),
         "calls": calls,
         "steps": steps,
         "tokens": tokens,
@@ -218,6 +251,15 @@ def _line(receipt: Receipt) -> str:
 
 def _marks(receipt: Receipt) -> list[tuple[Money, str]]:
     return [(receipt.held, "held"), (receipt.estimated, "estimated"), (receipt.assumed, "assumed")]
+
+
+def loop_sentence(loop: LoopSpend) -> str:
+    """A repetition in a line: the rule, what repeats and how often, what was done, and the money."""
+    averted = f", averted {loop.averted} ({_plain(loop.assumption)})" if loop.averted else ""
+    return (
+        f"loop: {_plain(loop.rule)} on {_plain(loop.subject)!r} × {loop.repeats:,}, {done_about(loop)}; "
+        f"wasted {loop.wasted}{averted}"
+    )
 
 
 def _count(number: int, noun: str) -> str:

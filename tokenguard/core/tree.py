@@ -1,17 +1,30 @@
-"""May one more run or agent begin? A pure decision over what the ledger has counted on the nodes above it.
+"""May one more run or agent begin, or one more call be sent? A pure decision over what the ledger counted above it.
 
-A node with limits is an anchor: what begins anywhere below it, in any process, is counted on it.
+A node with limits is an anchor: what begins anywhere below it, and what is settled there, in any process, is counted on
+it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from tokenguard.core.budget import Limits
+from tokenguard.core.money import Money
 
-__all__ = ["Anchor", "Crowded", "anchor_of", "begun", "judge_tree"]
+__all__ = [
+    "Anchor",
+    "Crowded",
+    "TooFast",
+    "anchor_of",
+    "begun",
+    "flowed",
+    "judge_flow",
+    "judge_tree",
+    "limits_of",
+    "paces",
+]
 
 _MINUTE_S: Final = 60
 
@@ -29,6 +42,11 @@ class Anchor:
     """Runs and agents ever begun below it."""
     spawns: tuple[tuple[int, int], ...] = ()
     """(second since 1970, how many began in it) of the last minute, where spawns are limited; on the ledger's clock."""
+    usd_per_minute: int | None = None
+    """In pico-dollars."""
+    tokens_per_minute: int | None = None
+    flow: tuple[tuple[int, int, int], ...] = ()
+    """(second since 1970, pico-dollars, tokens settled in it) of the last minute, where that is limited; same clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +61,45 @@ class Crowded:
     limit: int
 
 
+@dataclass(frozen=True, slots=True)
+class TooFast:
+    """The limit by which what is settled below a node flows too fast for another call."""
+
+    node_id: str
+    """Whose limit it is."""
+    kind: str
+    """`usd_per_minute` or `tokens_per_minute`."""
+    count: int
+    """In pico-dollars or tokens, like `limit`."""
+    limit: int
+
+
+def paces(limits: Limits | None) -> bool:
+    """Whether limits say how fast money or tokens may flow."""
+    return limits is not None and (limits.usd_per_minute is not None or limits.tokens_per_minute is not None)
+
+
 def anchor_of(node_id: str, limits: Limits | None) -> Anchor | None:
-    """The anchor that a node with these limits is; None where nothing about the tree is limited."""
+    """The anchor that a node with these limits is; None where nothing is limited."""
     if limits is None:
         return None
-    found = Anchor(node_id, limits.depth, limits.children, limits.descendants, limits.spawns_per_minute)
-    shape = (found.depth, found.children, found.descendants, found.spawns_per_minute)
-    return None if shape == (None, None, None, None) else found
+    usd = None if limits.usd_per_minute is None else limits.usd_per_minute.pico
+    shape = (limits.depth, limits.children, limits.descendants, limits.spawns_per_minute)
+    if {*shape, usd, limits.tokens_per_minute} == {None}:
+        return None
+    return Anchor(node_id, *shape, usd_per_minute=usd, tokens_per_minute=limits.tokens_per_minute)
+
+
+def limits_of(anchor: Anchor) -> Limits:
+    """The limits that an anchor was made of."""
+    return Limits(
+        depth=anchor.depth,
+        children=anchor.children,
+        descendants=anchor.descendants,
+        spawns_per_minute=anchor.spawns_per_minute,
+        usd_per_minute=None if anchor.usd_per_minute is None else Money.from_pico(anchor.usd_per_minute),
+        tokens_per_minute=anchor.tokens_per_minute,
+    )
 
 
 def judge_tree(path: Sequence[str], anchors: Sequence[Anchor], live_children: int, second: int) -> Crowded | None:
@@ -89,10 +139,49 @@ def begun(anchor: Anchor, second: int) -> Anchor:
     return replace(anchor, begun=anchor.begun + 1, spawns=tuple(sorted(spawns.items())))
 
 
+def judge_flow(path: Sequence[str], anchors: Sequence[Anchor], second: int) -> TooFast | None:
+    """The first limit that what was settled in the last minute has reached: the outermost first, money before tokens.
+
+    Args:
+        path: Ids from the root to the call, those of the anchors among them.
+        anchors: In any order.
+        second: The ledger's clock, in whole seconds since 1970.
+    """
+    place = {node_id: number for number, node_id in enumerate(path)}
+    for one in sorted(anchors, key=lambda one: place[one.node_id]):
+        recent = [(usd, tokens) for at, usd, tokens in one.flow if _counts(at, second)]
+        usd, tokens = (sum(amounts) for amounts in zip(*recent, strict=True)) if recent else (0, 0)
+        limits = (("usd_per_minute", usd, one.usd_per_minute), ("tokens_per_minute", tokens, one.tokens_per_minute))
+        for kind, count, limit in limits:
+            if limit is not None and count >= limit > 0:
+                return TooFast(one.node_id, kind, count, limit)
+    return None
+
+
+def flowed(anchor: Anchor, flows: Iterable[tuple[int, int, int]], second: int) -> Anchor:
+    """The anchor with what was settled below it.
+
+    Args:
+        anchor: As it was.
+        flows: (second since 1970, pico-dollars, tokens), in any order.
+        second: Now; what is older than a minute goes.
+    """
+    minute: dict[int, tuple[int, int]] = {}
+    for at, usd, tokens in (*anchor.flow, *flows):
+        if _counts(at, second):
+            before = minute.get(at, (0, 0))
+            minute[at] = (before[0] + usd, before[1] + tokens)
+    return replace(anchor, flow=tuple((at, *amounts) for at, amounts in sorted(minute.items())))
+
+
 def _recent(anchor: Anchor, second: int) -> int:
     return sum(count for _, count in _last_minute(anchor, second))
 
 
 def _last_minute(anchor: Anchor, second: int) -> list[tuple[int, int]]:
-    """What counts, the oldest second in full; one far ahead was written before a clock was set back."""
-    return [(at, count) for at, count in anchor.spawns if abs(second - at) <= _MINUTE_S]
+    return [(at, count) for at, count in anchor.spawns if _counts(at, second)]
+
+
+def _counts(at: int, second: int) -> bool:
+    """The oldest second of the minute counts in full; one far ahead was written before a clock was set back."""
+    return abs(second - at) <= _MINUTE_S

@@ -20,6 +20,7 @@ from enum import StrEnum
 
 from tokenguard.core.account import Account, Amounts
 from tokenguard.core.budget import Unit
+from tokenguard.core.tree import TooFast
 
 __all__ = ["AccountState", "Ask", "Grant", "Reason", "Short", "judge", "kept_back"]
 
@@ -105,6 +106,8 @@ class Grant:
     amounts: Amounts
     output_tokens: int
     states: tuple[AccountState, ...] = ()
+    outpaced: TooFast | None = None
+    """Observing: enforcing would have stopped the tree by this limit."""
 
 
 class Reason(StrEnum):

@@ -15,6 +15,7 @@ from tokenguard.core.adjusting import Adjusted, Adjustment
 from tokenguard.core.books import Booking, Closure, Hold, NodeSpend, Settled, Source, SpendRow
 from tokenguard.core.budget import Unit
 from tokenguard.core.ports import Ledger
+from tokenguard.core.tree import TooFast
 from tokenguard.core.verdict import AccountState, Ask, Grant, Reason, Short
 from tokenguard.errors import LedgerConflict
 from tokenguard.ledger.conditions import Conditions, Lender
@@ -51,7 +52,7 @@ class Allowances(Forwarding):
         """See `core.ports.Ledger.reserve_at_once`."""
         return self._purses.grant_at_once(hold, ask)
 
-    def reserve(self, hold: Hold, ask: Ask) -> Grant | Short | Closure:
+    def reserve(self, hold: Hold, ask: Ask) -> Grant | Short | Closure | TooFast:
         """See `core.ports.Ledger.reserve`."""
         if self._purses.knows(hold):
             grant = self._purses.grant_at_once(hold, ask) or self._purses.grant(hold, ask)
@@ -61,7 +62,7 @@ class Allowances(Forwarding):
             self._purses.learn(hold, verdict)
         return verdict
 
-    def _judged(self, hold: Hold, ask: Ask) -> Grant | Short | Closure:
+    def _judged(self, hold: Hold, ask: Ask) -> Grant | Short | Closure | TooFast:
         """The ledger's own word. What this process has leased for other calls is nothing to wait for."""
         verdict = self.inner.reserve(hold, ask)
         if (

@@ -11,6 +11,7 @@ from tokenguard.core.books import Closure, GuardEvent
 from tokenguard.core.ids import Ids
 from tokenguard.ledger import schema
 from tokenguard.ledger.outcomes import strongest_first
+from tokenguard.ledger.pacing import begin_anew
 from tokenguard.ledger.rows import closure_of, closure_row, guard_event_row
 from tokenguard.ledger.statements import in_batches, one_of
 from tokenguard.ledger.tx import Tx
@@ -32,6 +33,7 @@ def reopen(tx: Tx, run_id: str, *, by: str, why: str, at: datetime, ids: Ids) ->
     if not tx.write(update.values(ended_at=at, ended_by=by, ended_why=why)):
         return False
     sentence = f"{by} resumed run {run_id}: {why}"
+    begin_anew(tx, run_id)
     record(tx, GuardEvent(ids.new(), at, "resumed", run_id, f"run:{run_id}", sentence, {"by": by, "why": why}))
     return True
 

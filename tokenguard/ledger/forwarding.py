@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from tokenguard.core.account import Account, Scope
 from tokenguard.core.adjusting import Adjusted, Adjustment
 from tokenguard.core.books import Booking, Closure, Entry, GuardEvent, Hold, NodeSpend, Settled, Source, SpendRow
 from tokenguard.core.budget import Unit
+from tokenguard.core.looping import LoopSpend
 from tokenguard.core.ports import Ledger
-from tokenguard.core.tree import Crowded
+from tokenguard.core.tree import Crowded, TooFast
 from tokenguard.core.verdict import AccountState, Ask, Grant, Short
 
 __all__ = ["Forwarding"]
@@ -32,7 +34,7 @@ class Forwarding:
         """See `core.ports.Ledger.leave`."""
         self.inner.leave(node_id, outcome=outcome, at=at)
 
-    def reserve(self, hold: Hold, ask: Ask) -> Grant | Short | Closure:
+    def reserve(self, hold: Hold, ask: Ask) -> Grant | Short | Closure | TooFast:
         """See `core.ports.Ledger.reserve`."""
         return self.inner.reserve(hold, ask)
 
@@ -113,6 +115,20 @@ class Forwarding:
     def record(self, event: GuardEvent) -> None:
         """See `core.ports.Ledger.record`."""
         self.inner.record(event)
+
+    def remember(self, run_id: str, state: Mapping[str, Any], at: datetime) -> None:
+        """See `core.ports.Ledger.remember`."""
+        self.inner.remember(run_id, state, at)
+
+    def recall(self, run_id: str) -> Mapping[str, Any] | None:
+        """See `core.ports.Ledger.recall`."""
+        return self.inner.recall(run_id)
+
+    def loops(
+        self, run_ids: Sequence[str] | None = None, *, since: datetime | None = None, until: datetime | None = None
+    ) -> tuple[LoopSpend, ...]:
+        """See `core.ports.Ledger.loops`."""
+        return self.inner.loops(run_ids, since=since, until=until)
 
     def tree(self, run_id: str) -> tuple[NodeSpend, ...]:
         """See `core.ports.Ledger.tree`."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tokenguard.core.adjusting import Adjusted, Adjustment
     from tokenguard.core.allowance import Exchange, Exchanged
     from tokenguard.core.ports import Ledger
+    from tokenguard.core.tree import TooFast
     from tokenguard.core.verdict import Ask, Grant, Short
     from tokenguard.ledger.conditions import Lender
 
@@ -87,7 +88,7 @@ class Journaled(Forwarding):
         self._over = threading.Event()
         self._watch: threading.Thread | None = None
 
-    def reserve(self, hold: Hold, ask: Ask) -> Grant | Short | Closure:
+    def reserve(self, hold: Hold, ask: Ask) -> Grant | Short | Closure | TooFast:
         """See `core.ports.Ledger.reserve`; what waits is booked first, so that the verdict knows the truth."""
         if self._waiting and (away := self.catch_up().away) is not None:
             raise away

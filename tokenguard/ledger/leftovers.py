@@ -1,4 +1,4 @@
-"""Rows that nobody reads any more: anchors of runs long over, processes long silent, slices that left their windows.
+"""Rows that nobody reads any more: anchors and loop states of runs long over, silent processes, slices that left.
 
 They count nothing that the books add up, so they go without a closing row. What a live run may still need stays: every
 run that has not ended, everything above it, and the slices that a window holds at the month's first instant or later.
@@ -22,6 +22,7 @@ _SILENT: Final = timedelta(days=1)
 """How long before the month a process was last heard of whose row goes; its lease is two minutes."""
 
 _node, _anchor, _owner, _slice = schema.node.c, schema.anchor.c, schema.owner.c, schema.window_slice.c
+_state = schema.loop_state.c
 
 
 def live_nodes(before: datetime) -> sa.Select[str]:
@@ -63,9 +64,9 @@ def runs_left_empty(before: datetime, *, pruned: bool) -> sa.Select[str]:
 
 def count_leftovers(connection: sa.Connection, before: datetime) -> dict[str, int]:
     """How many rows of each kind `drop_leftovers` would delete, after the month's facts went."""
-    empty = sa.exists().where(_node.id == _anchor.node_id, _node.root_id.in_(runs_left_empty(before, pruned=False)))
     conditions: dict[str, tuple[sa.Table, sa.ColumnElement[bool]]] = {
-        "anchors": (schema.anchor, sa.or_(empty, _is_over(before))),
+        "anchors": (schema.anchor, _will_be_over(_anchor.node_id, before)),
+        "loop_states": (schema.loop_state, _will_be_over(_state.run_id, before)),
         "owners": (schema.owner, _silent(before)),
     }
     counts = {
@@ -80,17 +81,24 @@ def count_leftovers(connection: sa.Connection, before: datetime) -> dict[str, in
 
 def drop_leftovers(tx: Tx, before: datetime) -> None:
     """Delete them; after the runs that are left empty, or their anchors would stay until the next time."""
-    tx.write(sa.delete(schema.anchor).where(_is_over(before)))
+    tx.write(sa.delete(schema.anchor).where(_is_over(_anchor.node_id, before)))
+    tx.write(sa.delete(schema.loop_state).where(_is_over(_state.run_id, before)))
     tx.write(sa.delete(schema.owner).where(_silent(before)))
     for (per,) in tx.select(_PERIODS):
         tx.write(sa.delete(schema.window_slice).where(_left(per, before)))
 
 
-def _is_over(before: datetime) -> sa.ColumnElement[bool]:
-    """An anchor whose node is gone, or was over before the month, and has nothing live below it."""
+def _will_be_over(node_id: sa.Column[str], before: datetime) -> sa.ColumnElement[bool]:
+    """The same as `_is_over`, where the runs that are left empty are still there."""
+    empty = sa.exists().where(_node.id == node_id, _node.root_id.in_(runs_left_empty(before, pruned=False)))
+    return sa.or_(empty, _is_over(node_id, before))
+
+
+def _is_over(node_id: sa.Column[str], before: datetime) -> sa.ColumnElement[bool]:
+    """A row whose node is gone, or was over before the month, and has nothing live below it."""
     last = sa.func.coalesce(_node.ended_at, _node.started_at, type_=_node.ended_at.type)
-    later = sa.exists().where(_node.id == _anchor.node_id, last >= before)
-    return sa.and_(~later, _anchor.node_id.not_in(live_nodes(before)))
+    later = sa.exists().where(_node.id == node_id, last >= before)
+    return sa.and_(~later, node_id.not_in(live_nodes(before)))
 
 
 def _silent(before: datetime) -> sa.ColumnElement[bool]:

@@ -20,7 +20,7 @@ from tokenguard.core.posting import Posting, holding, moved, resolved
 from tokenguard.core.usage import Quality
 from tokenguard.core.verdict import AccountState, Ask, Grant
 from tokenguard.errors import LedgerConflict
-from tokenguard.ledger import schema
+from tokenguard.ledger import pacing, schema
 from tokenguard.ledger.accounts import Windows, openings_for
 from tokenguard.ledger.adjusting import settle_again
 from tokenguard.ledger.closing import standing, standing_on
@@ -61,8 +61,13 @@ def exchange(tx: Tx, request: Exchange, windows: Windows) -> Exchanged:
     tx.insist_on(version)
     if known:
         return _exchanged_before(tx, lease)
+    if request.repeated or tx.again:
+        pacing.keep_others_out(tx, lease.paced)  # Attempts that are told again lock balances.
     request, refused = _what_is_new(tx, request) if request.repeated or tx.again else (request, ())
-    ids, released = _taken(tx, request)
+    ids, released, paced = _taken(tx, request)
+    pacing.flow_in(tx, paced, _flows(request))
+    if request.times and lease.paced and pacing.outpaced(tx, lease.paced):
+        request = replace(request, times=0)  # The next call is judged by the books themselves.
     closure = next(iter(standing_on(tx, lease.run_ids)), None) if shut else None
     stored = [budget_of(row[5:]) for row in rows if row[5] is not None]
     openings = openings_for(lease.accounts, lease.scope_keys, stored, lease.at, windows)
@@ -130,20 +135,27 @@ def _what_is_new(tx: Tx, request: Exchange) -> tuple[Exchange, tuple[LedgerConfl
     return replace(request, paid=paid, kept=kept), tuple(refused)
 
 
-def _taken(tx: Tx, request: Exchange) -> tuple[list[str], list[tuple[str, datetime, Amounts]]]:
-    """End the old leases: the accounts they were on, and what each held.
+def _flows(request: Exchange) -> list[tuple[int, Amounts]]:
+    """What was paid and how many seconds ago, on the clock of who tells it: some of it may be from before an outage."""
+    told_at = request.lease.at
+    return [(max(0, int((told_at - one.booking.at).total_seconds())), one.booking.amounts) for one in request.paid]
+
+
+def _taken(tx: Tx, request: Exchange) -> tuple[list[str], list[tuple[str, datetime, Amounts]], tuple[str, ...]]:
+    """End the old leases: the accounts they were on, what each held, and who above limits what flows.
 
     One that was charged because it seemed to be a dead process's is corrected to nothing.
     """
     row = schema.transfer.c
     ids: list[str] = []
     released: list[tuple[str, datetime, Amounts]] = []
+    paced = request.lease.paced
     for lease_id in request.old_ids:
         rows = tx.rows(tx.statements.take_hold(), {"id": lease_id})
         if rows:
             held_at, _, granted = rows[0]
             held = granted_of(granted)
-            ids = list(held.account_ids)
+            ids, paced = list(held.account_ids), held.paced
             released.append((lease_id, held_at, held.amounts))
         else:
             facts = tx.select(sa.select(row.kind, row.legs).where(row.hold_id == lease_id).order_by(row.phase))
@@ -152,7 +164,7 @@ def _taken(tx: Tx, request: Exchange) -> tuple[list[str], list[tuple[str, dateti
                 settle_again(tx, lease_id, _back(request.lease.at))
     if not ids and (request.paid or request.kept):
         raise never_held(request.old_ids[0] if request.old_ids else request.lease.id)
-    return ids, released
+    return ids, released, paced
 
 
 def _back(at: datetime) -> Booking:

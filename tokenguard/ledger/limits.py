@@ -1,7 +1,7 @@
 """Limits of the run tree, counted where every process sees them: on the anchors, in the transaction that enters a node.
 
 One lock per anchor, taken root first (ids sort by time), so that processes which join one run take turns here and
-nowhere else. Steps and calls never come by.
+nowhere else. Steps never come by, nor do calls, unless something above them limits what flows (pacing.py).
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tokenguard.core.books import Entry
+from tokenguard.core.budget import Unit
 from tokenguard.core.leases import LEASE_S
 from tokenguard.core.tree import Anchor, Crowded, anchor_of, begun, judge_tree
 from tokenguard.ledger import schema
+from tokenguard.ledger.postings import check_size
 from tokenguard.ledger.tx import Tx
 
-__all__ = ["anchors_above", "count_in", "crowd_of"]
+__all__ = ["anchor_in", "anchors_above", "count_in", "crowd_of"]
 
 
 def crowd_of(tx: Tx, entry: Entry, anchors: Sequence[Anchor], now: datetime) -> Crowded | None:
@@ -35,6 +37,8 @@ def count_in(tx: Tx, entry: Entry, anchors: Sequence[Anchor], now: datetime) -> 
         tx.run(tx.statements.lives(), {"id": entry.owner, "lease_until": now + timedelta(seconds=LEASE_S)})
     own = anchor_of(entry.id, entry.limits)
     if own is not None:
+        check_size(tx, Unit.USD, own.usd_per_minute or 0)
+        check_size(tx, Unit.TOKENS, own.tokens_per_minute or 0)
         tx.run(tx.statements.insert(schema.anchor), _row(own))
 
 
@@ -44,7 +48,7 @@ def anchors_above(tx: Tx, entry: Entry) -> list[Anchor]:
     if not above:
         return []
     params = {f"id_{place}": node_id for place, node_id in enumerate(above)}
-    return [_anchor(row) for row in tx.rows(tx.statements.lock_anchors(len(above)), params)]
+    return [anchor_in(row) for row in tx.rows(tx.statements.lock_anchors(len(above)), params)]
 
 
 def _row(anchor: Anchor) -> Mapping[str, Any]:
@@ -56,6 +60,9 @@ def _row(anchor: Anchor) -> Mapping[str, Any]:
         "spawns_per_minute": anchor.spawns_per_minute,
         "begun": 0,
         "spawns": [],
+        "usd_per_minute": anchor.usd_per_minute,
+        "tokens_per_minute": anchor.tokens_per_minute,
+        "flow": None,
     }
 
 
@@ -63,10 +70,19 @@ def _counts(anchor: Anchor) -> Mapping[str, Any]:
     return {"node": anchor.node_id, "begun": anchor.begun, "spawns": [list(one) for one in anchor.spawns]}
 
 
-def _anchor(row: Sequence[Any]) -> Anchor:
-    node_id, depth, children, descendants, spawns_per_minute, begun_below, spawns = row
+def anchor_in(row: Sequence[Any]) -> Anchor:
+    """An anchor's columns, in their order; what flowed below it is pacing.py's to read."""
+    node_id, depth, children, descendants, per_minute, begun_below, spawns, usd_per_minute, tokens_per_minute, _ = row
     return Anchor(
-        node_id, depth, children, descendants, spawns_per_minute, begun_below, tuple((at, n) for at, n in spawns)
+        node_id,
+        depth,
+        children,
+        descendants,
+        per_minute,
+        begun_below,
+        tuple((at, count) for at, count in spawns),
+        usd_per_minute=usd_per_minute,
+        tokens_per_minute=tokens_per_minute,
     )
 
 

@@ -8,13 +8,12 @@ as never held), and run trees that ended before the last 1,000, or before the la
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from secrets import token_bytes
 from threading import Lock
-from typing import Final
+from typing import Any
 
 from tokenguard.core.account import Account, Scope
 from tokenguard.core.adjusting import Adjusted, Adjustment
@@ -33,12 +32,15 @@ from tokenguard.core.books import (
 from tokenguard.core.budget import Unit
 from tokenguard.core.clock import Clock
 from tokenguard.core.ids import Ids
+from tokenguard.core.looping import LoopSpend
 from tokenguard.core.posting import ONE_STEP, STEP, charged, holding, resolved
-from tokenguard.core.tree import Crowded
+from tokenguard.core.tree import Crowded, TooFast
 from tokenguard.core.verdict import AccountState, Ask, Grant, Short, judge
 from tokenguard.errors import LedgerConflict
 from tokenguard.ledger.accounts import BudgetState, check_top_up, spoken, unset_sentence
 from tokenguard.ledger.memory_caps import Caps
+from tokenguard.ledger.memory_closures import MemoryClosures
+from tokenguard.ledger.memory_events import MemoryEvents
 from tokenguard.ledger.memory_holds import Open, Resolved, ResolvedHolds
 from tokenguard.ledger.memory_limits import MemoryLimits
 from tokenguard.ledger.outcomes import (
@@ -48,15 +50,12 @@ from tokenguard.ledger.outcomes import (
     other_numbers,
     resolved_already,
     still_open,
-    strongest_first,
 )
 from tokenguard.ledger.totals import Totals
 from tokenguard.ledger.trees import Node, Nodes, whole_tree
 from tokenguard.ledger.unleased import Unleased
 
 __all__ = ["MemoryLedger"]
-
-_KEEP_EVENTS: Final = 10_000
 
 
 class MemoryLedger(Unleased):
@@ -81,12 +80,13 @@ class MemoryLedger(Unleased):
     def _clear(self) -> None:
         self._caps = Caps()
         self._open: dict[str, Open] = {}
-        self._closures: dict[str, list[Closure]] = {}
+        self._closures = MemoryClosures()
         self._nodes = Nodes()
         self._limits = MemoryLimits()
+        self._loop_states: dict[str, Mapping[str, Any]] = {}
         self._totals = Totals()
         self._resolved = ResolvedHolds(self._totals)
-        self._events: deque[GuardEvent] = deque(maxlen=_KEEP_EVENTS)
+        self._events = MemoryEvents(self._ids)
         self._next_expiry: datetime | None = None
 
     # ---- nodes -----------------------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ class MemoryLedger(Unleased):
         with self._lock:
             if entry.id in self._nodes:
                 return None
-            closure = self._closure_on(entry.path)
+            closure = self._closures.on(entry.path)
             if closure is not None and entry.enforce:
                 return closure
             crowded = self._limits.judge(entry, self._now())
@@ -119,13 +119,14 @@ class MemoryLedger(Unleased):
             self._limits.count_out(node_id)
             for forgotten in self._nodes.end(node_id, outcome, at):
                 self._limits.forget(forgotten)
+                self._loop_states.pop(forgotten, None)
                 self._totals.forget(forgotten)
                 self._caps.forget(f"run:{forgotten}")
-                self._closures.pop(forgotten, None)
+                self._closures.end(forgotten)
 
     # ---- calls -----------------------------------------------------------------------------------------------------
 
-    def reserve(self, hold: Hold, ask: Ask) -> Grant | Short | Closure:
+    def reserve(self, hold: Hold, ask: Ask) -> Grant | Short | Closure | TooFast:
         """See `core.ports.Ledger.reserve`."""
         with self._lock:
             known = self._open.get(hold.id)
@@ -136,14 +137,19 @@ class MemoryLedger(Unleased):
             now = self._now()
             if self._next_expiry is not None and now >= self._next_expiry:
                 self._expire(now)
-            closure = self._closure_on(hold.run_ids)
+            closure = self._closures.on(hold.run_ids)
             if closure is not None and hold.enforce:
                 return closure
+            too_fast = self._limits.outpaced(hold.paced, now) if hold.paced else None
+            if too_fast is not None and hold.enforce:
+                return too_fast
             balances = self._caps.path(hold.accounts, hold.scope_keys, hold.at)
             states = tuple([one.state(hold.at) for one in balances])
             verdict = judge(ask, states, enforce=hold.enforce)
             if isinstance(verdict, Short):
                 return self._caps.with_room(verdict, ask, hold.at)
+            if too_fast is not None:
+                verdict = replace(verdict, outpaced=too_fast)
             posting = holding(verdict.amounts)
             for balance in balances:
                 balance.move(posting, hold.at)
@@ -159,6 +165,7 @@ class MemoryLedger(Unleased):
             if held is None:
                 return self._resolved.settle_again(hold_id, booking)
             self._release(held, booking)
+            self._limits.flow_in(held.hold.paced, booking.amounts, self._now())
             self._resolved.add(Resolved(held.hold, booking, held.balances, held.input_bound, booking))
             return Settled(tuple([one.state(booking.at) for one in held.balances]))
 
@@ -197,6 +204,7 @@ class MemoryLedger(Unleased):
             posting = charged(booking.amounts)
             for balance in balances:
                 balance.move(posting, hold.at)
+            self._limits.flow_in(hold.paced, booking.amounts, self._now())
             self._totals.add(hold.facts, booking, booking.amounts.tokens)
             self._resolved.add(Resolved(hold, booking, balances, booking.amounts.tokens, booking))
             return Settled(tuple(one.state(booking.at) for one in balances))
@@ -208,7 +216,7 @@ class MemoryLedger(Unleased):
                 raise still_open(adjustment.attempt_id)
             done, act = self._resolved.adjust(adjustment)
             if act is not None:
-                self._events.append(act)
+                self._events.add(act)
             return done
 
     def sweep(self, now: datetime | None = None) -> int:
@@ -248,9 +256,9 @@ class MemoryLedger(Unleased):
     def set_cap(self, scope_key: str, unit: Unit, per: str, tz: str, cap: int, *, by: str, at: datetime) -> None:
         """See `core.ports.Ledger.set_cap`; ends closures of that cap where it is raised."""
         with self._lock:
-            self._end_closures(self._caps.set_cap(scope_key, unit=unit, per=per, tz=tz, cap=cap, at=at))
+            self._closures.end_by(self._caps.set_cap(scope_key, unit=unit, per=per, tz=tz, cap=cap, at=at))
             sentence = f"{by} set {unit} per {per} of {scope_key} to {spoken(unit, cap)}."
-            self._act("cap_set", scope_key, sentence, at, by=by, cap=str(cap))
+            self._events.act("cap_set", scope_key, sentence, at, by=by, cap=str(cap))
 
     def unset_cap(
         self, scope_key: str, unit: Unit, per: str, tz: str, *, by: str, at: datetime, declared: bool = False
@@ -261,8 +269,8 @@ class MemoryLedger(Unleased):
             if found is None:
                 return False
             old, budget, raised = found
-            self._end_closures(raised)
-            self._act("cap_unset", scope_key, unset_sentence(by, old, budget), at, by=by)
+            self._closures.end_by(raised)
+            self._events.act("cap_unset", scope_key, unset_sentence(by, old, budget), at, by=by)
             return True
 
     def top_up(self, scope_key: str, unit: Unit, amount: int, *, by: str, at: datetime) -> tuple[AccountState, ...]:
@@ -271,9 +279,9 @@ class MemoryLedger(Unleased):
         with self._lock:
             states = self._caps.top_up(scope_key, unit, amount, at)
             if states:
-                self._end_closures({one.account.id for one in states})
+                self._closures.end_by({one.account.id for one in states})
                 sentence = f"{by} raised {unit} of {scope_key} by {spoken(unit, amount)}."
-                self._act("topped_up", scope_key, sentence, at, by=by, amount=str(amount))
+                self._events.act("topped_up", scope_key, sentence, at, by=by, amount=str(amount))
             return states
 
     def states(self, accounts: Sequence[Account], at: datetime | None = None) -> tuple[AccountState, ...]:
@@ -290,20 +298,17 @@ class MemoryLedger(Unleased):
     # ---- stops -----------------------------------------------------------------------------------------------------
 
     def close_run(self, closure: Closure) -> bool:
-        """See `core.ports.Ledger.close_run`. A run may be closed by several caps and a person; each ends on its own."""
+        """See `core.ports.Ledger.close_run`."""
         with self._lock:
-            standing = self._closures.setdefault(closure.run_id, [])
-            if any(one.account_id == closure.account_id for one in standing):
-                return False
-            standing.append(closure)
-            return True
+            return self._closures.add(closure)
 
     def reopen(self, run_id: str, *, by: str, why: str, at: datetime) -> bool:
         """See `core.ports.Ledger.reopen`."""
         with self._lock:
-            if not self._closures.pop(run_id, []):
+            if not self._closures.end(run_id):
                 return False
-            self._act(
+            self._limits.begin_anew(run_id)
+            self._events.act(
                 "resumed", f"run:{run_id}", f"{by} resumed run {run_id}: {why}", at, run_id=run_id, by=by, why=why
             )
             return True
@@ -311,33 +316,32 @@ class MemoryLedger(Unleased):
     def closures(self, run_ids: Sequence[str]) -> tuple[Closure, ...]:
         """See `core.ports.Ledger.closures`; of one run, those that only a person can end come first."""
         with self._lock:
-            return tuple(one for run_id in run_ids for one in strongest_first(self._closures.get(run_id, ())))
-
-    def _closure_on(self, run_ids: Sequence[str]) -> Closure | None:
-        if self._closures:
-            for run_id in run_ids:
-                standing = self._closures.get(run_id)
-                if standing:
-                    return strongest_first(standing)[0]
-        return None
-
-    def _end_closures(self, account_ids: set[str]) -> None:
-        for run_id, standing in list(self._closures.items()):
-            left = [one for one in standing if one.account_id not in account_ids]
-            if left:
-                self._closures[run_id] = left
-            else:
-                del self._closures[run_id]
+            return self._closures.all_on(run_ids)
 
     def record(self, event: GuardEvent) -> None:
         """See `core.ports.Ledger.record`; the last 10,000 are kept."""
         with self._lock:
-            self._events.append(event)
+            self._events.add(event)
 
-    def _act(
-        self, kind: str, scope_key: str, sentence: str, at: datetime, *, run_id: str | None = None, **facts: str
-    ) -> None:
-        self._events.append(GuardEvent(self._ids.new(), at, kind, run_id, scope_key, sentence, facts))
+    # ---- loops -----------------------------------------------------------------------------------------------------
+
+    def remember(self, run_id: str, state: Mapping[str, Any], at: datetime) -> None:  # noqa: ARG002  # it goes with its run
+        """See `core.ports.Ledger.remember`."""
+        with self._lock:
+            if run_id in self._nodes:
+                self._loop_states[run_id] = dict(state)
+
+    def recall(self, run_id: str) -> Mapping[str, Any] | None:
+        """See `core.ports.Ledger.recall`."""
+        with self._lock:
+            return self._loop_states.get(run_id)
+
+    def loops(
+        self, run_ids: Sequence[str] | None = None, *, since: datetime | None = None, until: datetime | None = None
+    ) -> tuple[LoopSpend, ...]:
+        """See `core.ports.Ledger.loops`; of the last 10,000 events."""
+        with self._lock:
+            return self._events.loops(run_ids, since, until)
 
     # ---- reads -----------------------------------------------------------------------------------------------------
 
@@ -347,7 +351,7 @@ class MemoryLedger(Unleased):
         with self._lock:
             here: str | None = run_id
             while here is not None and (nodes := self._tree(here)):
-                found.append(nodes[0])
+                found.append(replace(nodes[0], limits=self._limits.of(here)))
                 here = nodes[0].parent_id
         return tuple(reversed(found))
 
@@ -371,7 +375,7 @@ class MemoryLedger(Unleased):
             node_id = one.hold.facts.node_id or one.hold.facts.run_id
             held[node_id] = held.get(node_id, 0) + one.grant.amounts.usd_pico
         return tuple(
-            node.spend(self._totals.node(node.id), held.get(node.id, 0), self._closure_on((node.id,)))
+            node.spend(self._totals.node(node.id), held.get(node.id, 0), self._closures.on((node.id,)))
             for node in self._nodes.below(run_id)
         )
 

@@ -60,6 +60,8 @@ class Pruned:
     """Processes that were not heard of for long."""
     slices: int = 0
     """Of rolling windows that have moved on."""
+    loop_states: int = 0
+    """What the loop rules of runs that are over had seen."""
 
     @property
     def facts(self) -> int:
@@ -69,7 +71,7 @@ class Pruned:
     @property
     def leftovers(self) -> int:
         """Rows that nobody reads any more."""
-        return self.anchors + self.owners + self.slices
+        return self.anchors + self.owners + self.slices + self.loop_states
 
     def __bool__(self) -> bool:
         return bool(self.facts or self.partitions or self.leftovers)

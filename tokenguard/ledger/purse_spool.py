@@ -44,7 +44,8 @@ def lease_for(hold: Hold, lease_id: str, at: datetime, owner: str) -> Hold:
         agent=hold.facts.agent,
         scope=hold.facts.scope,
     )
-    return Hold(lease_id, at, owner, at + _LEASE, hold.accounts, hold.scope_keys, hold.run_ids, facts)
+    until = at + _LEASE
+    return Hold(lease_id, at, owner, until, hold.accounts, hold.scope_keys, hold.run_ids, facts, paced=hold.paced)
 
 
 def write_lease(spool: Spool, purse: int, lease_id: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +11,8 @@ import sqlalchemy as sa
 
 from tokenguard.core.account import Account, account_id
 from tokenguard.core.books import Kind, NodeSpend
+from tokenguard.core.budget import Limits
+from tokenguard.core.tree import limits_of
 from tokenguard.core.usage import Quality
 from tokenguard.core.verdict import AccountState
 from tokenguard.ledger import schema
@@ -17,6 +20,7 @@ from tokenguard.ledger.accounts import BudgetState, StoredBudget, Windows
 from tokenguard.ledger.closing import standing
 from tokenguard.ledger.columns import Pico
 from tokenguard.ledger.event_rows import BookedEvent, event_of
+from tokenguard.ledger.limits import anchor_in
 from tokenguard.ledger.rows import budget_of, state_of
 from tokenguard.ledger.slices import read_in_window
 from tokenguard.ledger.statements import BALANCE_COLUMNS, BUDGET_COLUMNS, in_batches
@@ -80,7 +84,14 @@ def lineage(connection: sa.Connection, run_id: str) -> tuple[NodeSpend, ...]:
     while here is not None:
         found.append(here)
         here = by_id.get(here.parent_id) if here.parent_id is not None else None
-    return tuple(reversed(found))
+    limits = _limits(connection, [one.id for one in found])
+    return tuple([replace(one, limits=limits.get(one.id)) for one in reversed(found)])
+
+
+def _limits(connection: sa.Connection, node_ids: Sequence[str]) -> dict[str, Limits]:
+    rows = in_batches(connection, sa.select(*schema.anchor.c), schema.anchor.c.node_id, node_ids)
+    anchors = [anchor_in(row) for row in rows]
+    return {one.node_id: limits_of(one) for one in anchors}
 
 
 def secret(connection: sa.Connection) -> bytes | None:

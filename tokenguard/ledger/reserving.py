@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -12,10 +13,10 @@ from tokenguard.core.account import Account
 from tokenguard.core.books import Closure, Entry, Hold
 from tokenguard.core.budget import Unit
 from tokenguard.core.posting import ONE_STEP, STEP, holding
-from tokenguard.core.tree import Crowded
+from tokenguard.core.tree import Crowded, TooFast
 from tokenguard.core.verdict import AccountState, Ask, Grant, Short, judge
 from tokenguard.errors import LedgerInvariant
-from tokenguard.ledger import limits, schema
+from tokenguard.ledger import limits, pacing, schema
 from tokenguard.ledger.accounts import Opening, StoredBudget, Windows, openings_for
 from tokenguard.ledger.closing import standing_on
 from tokenguard.ledger.outcomes import resolved_already
@@ -36,7 +37,7 @@ class LeaseOver(Exception):  # noqa: N818  # a signal between two transactions, 
     """
 
 
-def reserve(tx: Tx, hold: Hold, ask: Ask, windows: Windows, *, swept: bool) -> Grant | Short | Closure:
+def reserve(tx: Tx, hold: Hold, ask: Ask, windows: Windows, *, swept: bool) -> Grant | Short | Closure | TooFast:
     """See `core.ports.Ledger.reserve`.
 
     Raises:
@@ -54,6 +55,9 @@ def reserve(tx: Tx, hold: Hold, ask: Ask, windows: Windows, *, swept: bool) -> G
     # On PostgreSQL somebody may resume the run between the two questions.
     if shut and hold.enforce and (standing := standing_on(tx, hold.run_ids)):
         return standing[0]
+    too_fast = pacing.outpaced(tx, hold.paced) if hold.paced else None
+    if too_fast is not None and hold.enforce:
+        return too_fast
     stored = [budget_of(row[5:]) for row in rows if row[5] is not None]
     locked = open_balances(tx, openings_for(hold.accounts, hold.scope_keys, stored, hold.at, windows))
     states = in_window(tx, locked, hold.at)
@@ -64,7 +68,7 @@ def reserve(tx: Tx, hold: Hold, ask: Ask, windows: Windows, *, swept: bool) -> G
     move(tx, locked, posting, within_caps=hold.enforce, left=left_behind(locked, states))
     tx.run(tx.statements.insert(schema.hold), hold_row(hold, ask, verdict, now))
     write_transfer(tx, hold.id, locked, posting, held_at=hold.at, phase=1, kind="hold", at=hold.at)
-    return verdict
+    return verdict if too_fast is None else replace(verdict, outpaced=too_fast)
 
 
 def enter(tx: Tx, entry: Entry, windows: Windows) -> Short | Closure | Crowded | None:

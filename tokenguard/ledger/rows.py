@@ -42,6 +42,8 @@ class Granted:
     input_bound: int
     before: tuple[tuple[str, int, int, int, int], ...]
     """(account id, cap, settled, held, live) as the grant saw them, outermost scope first."""
+    paced: tuple[str, ...] = ()
+    """As in `Hold.paced`."""
 
     @property
     def account_ids(self) -> tuple[str, ...]:
@@ -147,12 +149,14 @@ def by_unit(prefix: str, amounts: Sequence[int]) -> Row:
 def hold_row(hold: Hold, ask: Ask, grant: Grant, now: datetime) -> Row:
     """An open hold, leased from `now`, the books' instant, for as long as its caller asked."""
     amounts = grant.amounts
-    granted = {
+    granted: Row = {
         "amounts": [amounts.usd_pico, amounts.tokens, amounts.calls, amounts.steps],
         "output_tokens": grant.output_tokens,
         "input_bound": ask.input_tokens,
         "before": [[one.account.id, one.cap, one.settled, one.held, one.live] for one in grant.states],
     }
+    if hold.paced:
+        granted["paced"] = hold.paced
     return {
         "id": hold.id,
         "held_at": hold.at,
@@ -171,7 +175,9 @@ def hold_row(hold: Hold, ask: Ask, grant: Grant, now: datetime) -> Row:
 def granted_of(json: Mapping[str, Any]) -> Granted:
     """What `hold_row` wrote."""
     before = tuple([tuple(one) for one in json["before"]])
-    return Granted(Amounts(*json["amounts"]), json["output_tokens"], json["input_bound"], before)
+    return Granted(
+        Amounts(*json["amounts"]), json["output_tokens"], json["input_bound"], before, tuple(json.get("paced", ()))
+    )
 
 
 # ---- nodes, closures, acts -----------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ __all__ = [
     "closure",
     "guard_event",
     "hold",
+    "loop_state",
     "metadata",
     "node",
     "owner",
@@ -35,7 +36,7 @@ __all__ = [
     "window_slice",
 ]
 
-SCHEMA_VERSION: Final = "0006"
+SCHEMA_VERSION: Final = "0007"
 """The newest revision in `migrations/versions`. Revisions are numbered, so that older and newer can be told apart."""
 
 VERSION_TABLE: Final = "tg_schema_version"
@@ -107,9 +108,22 @@ anchor: Final = sa.Table(
     _count("begun"),
     # [[second since 1970, how many began in it], …] of the last minute.
     _json("spawns"),
+    _pico("usd_per_minute", null=True),
+    _pico("tokens_per_minute", null=True),
+    # [[second since 1970, pico-dollars, tokens settled in it], …] of the last minute, where that is limited.
+    _json("flow", null=True),
     sqlite_with_rowid=False,
 )
 """Limits of run trees and what is counted by them: the one row that everybody below a node waits for."""
+
+loop_state: Final = sa.Table(
+    "tg_loop_state",
+    metadata,
+    _ref("run_id", key=True),
+    _json("state"),
+    _instant("at"),
+)
+"""What a run's loop rules have seen, so that a process that takes its place goes on there: digests and counts."""
 
 owner: Final = sa.Table(
     "tg_owner",
@@ -365,6 +379,8 @@ guard_event: Final = sa.Table(
     _json("facts"),
     sa.Index("tg_guard_event_run", "run_id"),
 )
+_LOOPED: Final = guard_event.c.kind == sa.literal_column("'looped'")
+sa.Index("tg_guard_event_looped", guard_event.c.at, sqlite_where=_LOOPED, postgresql_where=_LOOPED)
 
 meta: Final = sa.Table(
     "tg_meta",

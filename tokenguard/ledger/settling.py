@@ -13,7 +13,7 @@ from tokenguard.core.books import Booking, CallFacts, Hold, Settled, Status
 from tokenguard.core.posting import charged, resolved
 from tokenguard.core.verdict import AccountState
 from tokenguard.errors import LedgerConflict, LedgerInvariant
-from tokenguard.ledger import schema
+from tokenguard.ledger import pacing, schema
 from tokenguard.ledger.accounts import Windows
 from tokenguard.ledger.adjusting import settle_again
 from tokenguard.ledger.event_rows import BookedEvent, facts_of, kept_json, kept_of
@@ -42,7 +42,9 @@ def settle(tx: Tx, hold_id: str, booking: Booking) -> Settled:
         return settle_again(tx, hold_id, booking)
     held_at, facts, granted = rows[0]
     kind = "void" if booking.status is Status.REJECTED and not booking.amounts.usd_pico else "post"
-    return Settled(_resolve(tx, _Taken(hold_id, held_at, facts_of(facts), granted_of(granted)), booking, kind))
+    mine = granted_of(granted)
+    pacing.flow_in(tx, mine.paced, [(0, booking.amounts)])
+    return Settled(_resolve(tx, _Taken(hold_id, held_at, facts_of(facts), mine), booking, kind))
 
 
 def charge(tx: Tx, hold: Hold, booking: Booking, windows: Windows) -> Settled:
@@ -52,7 +54,9 @@ def charge(tx: Tx, hold: Hold, booking: Booking, windows: Windows) -> Settled:
         if tx.select(sa.select(schema.hold.c.id).where(schema.hold.c.id == hold.id)):
             raise LedgerConflict(f"attempt {hold.id} is held: settle it instead of charging it.", attempt_id=hold.id)
         return settle_again(tx, hold.id, booking)
-    states = open_balances(tx, path_of(tx, hold.accounts, hold.scope_keys, hold.at, windows))
+    pacing.flow_in(tx, hold.paced, [(0, booking.amounts)])
+    path = path_of(tx, hold.accounts, hold.scope_keys, hold.at, windows)
+    states = open_balances(tx, path, keeps_locks=bool(hold.paced))
     posting = charged(booking.amounts)
     after = move(tx, states, posting)
     write_transfer(tx, hold.id, states, posting, held_at=hold.at, phase=2, kind="post", at=booking.at)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from secrets import token_hex
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from tokenguard.core.account import Account, Scope
 from tokenguard.core.adjusting import Adjusted, Adjustment
@@ -14,14 +14,16 @@ from tokenguard.core.books import Booking, Closure, Entry, GuardEvent, Hold, Nod
 from tokenguard.core.budget import Unit
 from tokenguard.core.clock import Clock, SystemClock
 from tokenguard.core.ids import Ids
+from tokenguard.core.looping import LoopSpend
 from tokenguard.core.statement import Billed, Reconciled
-from tokenguard.core.tree import Crowded
+from tokenguard.core.tree import Crowded, TooFast
 from tokenguard.core.verdict import AccountState, Ask, Grant, Reason, Short
 from tokenguard.ledger import (
     adjusting,
     capping,
     closing,
     lending,
+    loops,
     orphans,
     queries,
     reconciling,
@@ -124,7 +126,7 @@ class SqlLedger(Unleased):
 
     # ---- calls -----------------------------------------------------------------------------------------------------
 
-    def reserve(self, hold: Hold, ask: Ask) -> Grant | Short | Closure:
+    def reserve(self, hold: Hold, ask: Ask) -> Grant | Short | Closure | TooFast:
         """See `core.ports.Ledger.reserve`."""
         self._upkeep.look_at_month(hold.at)
         transact, windows = self._repeatable, self._windows
@@ -277,6 +279,22 @@ class SqlLedger(Unleased):
     def record(self, event: GuardEvent) -> None:
         """See `core.ports.Ledger.record`."""
         self._repeatable(lambda tx: closing.record(tx, event))
+
+    # ---- loops -----------------------------------------------------------------------------------------------------
+
+    def remember(self, run_id: str, state: Mapping[str, Any], at: datetime) -> None:
+        """See `core.ports.Ledger.remember`."""
+        self._repeatable(lambda tx: loops.remember(tx, run_id, state, at))
+
+    def recall(self, run_id: str) -> Mapping[str, Any] | None:
+        """See `core.ports.Ledger.recall`."""
+        return self._database.read(lambda connection: loops.recall(connection, run_id))
+
+    def loops(
+        self, run_ids: Sequence[str] | None = None, *, since: datetime | None = None, until: datetime | None = None
+    ) -> tuple[LoopSpend, ...]:
+        """See `core.ports.Ledger.loops`."""
+        return self._database.read(lambda connection: loops.loops(connection, run_ids, since, until))
 
     def _repeatable(self, work: Callable[[Tx], T], *, checks_schema: bool = False) -> T:
         """What the books know by its ids: where the answer to a commit is lost, they are asked by doing it again."""

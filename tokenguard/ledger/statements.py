@@ -133,6 +133,26 @@ class Statements:
         where = row.node_id == sa.bindparam("node", type_=sa.String())
         return Statement(sa.update(schema.anchor).where(where).values(counts), self.dialect)
 
+    def paced(self, count: int, *, locks: bool) -> Statement:
+        """What may flow and what flowed below anchors `id_0` … of a path, outermost first, and the books' instant."""
+        return self._keep(("paced", count, locks), lambda: self._paced(count, locks=locks))
+
+    def _paced(self, count: int, *, locks: bool) -> Statement:
+        row = schema.anchor.c
+        columns = (row.node_id, row.usd_per_minute, row.tokens_per_minute, row.flow, self.now.label("now"))
+        clause = sa.select(*columns).where(row.node_id.in_(_binds("id", count))).order_by(row.node_id)
+        return Statement(clause.with_for_update() if locks else clause, self.dialect, columns)
+
+    def count_flow(self) -> Statement:
+        """Write what flowed below the anchor `node`."""
+        return self._keep(("flow",), self._count_flow)
+
+    def _count_flow(self) -> Statement:
+        row = schema.anchor.c
+        where = row.node_id == sa.bindparam("node", type_=sa.String())
+        clause = sa.update(schema.anchor).where(where).values(flow=sa.bindparam("flow", type_=row.flow.type))
+        return Statement(clause, self.dialect)
+
     def live_children(self) -> Statement:
         """How many runs and agents directly below `parent` have not ended, in processes that live at `now`."""
         return self._keep(("live",), self._live_children)
@@ -154,6 +174,17 @@ class Statements:
         insert = make(schema.owner)
         clause = insert.on_conflict_do_update(index_elements=["id"], set_={"lease_until": insert.excluded.lease_until})
         return Statement(clause, self.dialect, keys=["id", "lease_until"])
+
+    def remember(self) -> Statement:
+        """Keep the loop state of a run."""
+        return self._keep(("remember",), self._remember)
+
+    def _remember(self) -> Statement:
+        table = schema.loop_state
+        insert = (postgresql_insert if self.dialect.name == "postgresql" else sqlite_insert)(table)
+        told = {"state": insert.excluded.state, "at": insert.excluded.at}
+        clause = insert.on_conflict_do_update(index_elements=[table.c.run_id], set_=told)
+        return Statement(clause, self.dialect, keys=[one.name for one in table.c])
 
     def leaving(self) -> Statement:
         """End a node that has not ended."""
