@@ -1,4 +1,4 @@
-"""Between the first warning and the stop: the model is told what is left, answers get shorter, another model answers."""
+"""Between a warning and a stop: the model is told what is left, answers get shorter, another model answers."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from agents import NOTE, TOOLS, answers, noted, wants, work
-from support import NANO, PENNY, MakeGuard, MakeServer, ask, at
+from support import NANO, PENNY, PENNY_USAGE, PRICES, MakeGuard, MakeServer, ask, at
 
 import tokenguard as tg
-from tokenguard.testing import FakeClock
+from tokenguard.testing import FakeClock, ScriptedReply, scripted_guard
 from tokenguard.testing.model_server import ModelServer, RecordedRequest, Reply
 
 
@@ -40,8 +40,8 @@ def test_from_its_share_on_each_request_ends_with_what_is_left(make_guard: MakeG
         pennies(guard, server, 7)
 
     assert noted(server) == [5, 6]
-    assert last_text(server.requests[5]).startswith("question 5\n\n[tokenguard] Left for run digest: $0.05 of $0.10.")
-    assert "$0.04 of $0.10" in last_text(server.requests[6])
+    assert last_text(server.requests[5]).startswith("question 5\n\n[tokenguard] Left for run digest: $0.0500 of $0.10.")
+    assert "$0.0400 of $0.10" in last_text(server.requests[6])
     assert [(one.rung, one.applied, one.evidence["share_percent"]) for one in told] == [("steer", True, 50)]
     assert told[0].evidence["note_tokens"] > 10
 
@@ -152,15 +152,16 @@ def test_answers_get_shorter_from_a_share_on(make_guard: MakeGuard, make_server:
     assert [(one.rung, one.evidence["max_tokens"]) for one in told] == [("shrink", 800)]
 
 
-def test_thinking_keeps_its_room_when_answers_get_shorter(make_guard: MakeGuard, make_server: MakeServer) -> None:
-    server, guard = make_server(), make_guard()
+def test_thinking_keeps_its_room_when_answers_get_shorter() -> None:
+    sent: list[Any] = []
+    guard = scripted_guard(
+        lambda request: sent.append(request) or ScriptedReply("yes", usage=PENNY_USAGE), prices=PRICES
+    )
 
-    ladder = tg.Ladder(shrink_at=0.0, shrink_to=256)
-    with guard.run("thinker", budget=tg.Budget(usd="5"), ladder=ladder):
-        thinking = {"type": "enabled", "budget_tokens": 1_024}
-        guard.completion(PENNY, ask(), thinking=thinking, allowed_openai_params=["thinking"], **at(server))
+    with guard.run("thinker", budget=tg.Budget(usd="5"), ladder=tg.Ladder(shrink_at=0.0, shrink_to=256)):
+        guard.completion(PENNY, ask(), thinking={"type": "enabled", "budget_tokens": 1_024})
 
-    assert server.requests[0].output_max == 1_024 + 256
+    assert sent[0].arguments["max_tokens"] == 1_024 + 256
 
 
 def test_another_model_answers_from_a_share_on(make_guard: MakeGuard, make_server: MakeServer) -> None:
@@ -219,7 +220,7 @@ def test_the_last_answer_comes_out_of_what_was_kept_back_without_tools(
     told = heard(guard)
 
     with guard.run("digest", budget=tg.Budget(usd="0.05", reserve_final="0.02")) as run:
-        answer = work(guard, server, {"read": lambda page: "a page"})
+        answer = work(guard, server, {"read": lambda **_: "a page"})
 
     assert answer == "what I know so far"
     assert server.count == 4
@@ -229,14 +230,16 @@ def test_the_last_answer_comes_out_of_what_was_kept_back_without_tools(
 
 
 @pytest.mark.parametrize("budget_cents", range(3, 43))
-def test_a_capped_agent_gives_its_final_answer(make_guard: MakeGuard, make_server: MakeServer, budget_cents: int) -> None:
-    steps = 1 + budget_cents % 7
+def test_a_capped_agent_gives_its_final_answer(
+    make_guard: MakeGuard, make_server: MakeServer, budget_cents: int
+) -> None:
+    size = 130 + 20 * (budget_cents % 7)
 
     def model(request: RecordedRequest) -> Reply:
         if request.json.get("tool_choice") == "none":
-            return Reply("what I know so far", completion_tokens=256 + 24 * steps)
+            return Reply("what I know so far", completion_tokens=size)
         reply = wants("read", page=f"page {request.index}")
-        return Reply(reply.text, completion_tokens=60 * steps, tool_calls=reply.tool_calls)
+        return Reply(reply.text, completion_tokens=size, tool_calls=reply.tool_calls)
 
     server, guard = make_server(model), make_guard()
 

@@ -1,16 +1,19 @@
-"""The two repetition rules stop a run that goes in circles and leave a good one alone."""
+"""Repetition meets a call: told, refused, stopped, forgiven, and left alone where it is meant."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
+from agents import NOTE, noted
 from support import PENNY, MakeGuard, MakeServer, ask, at
 
 import tokenguard as tg
-from tokenguard.loops.repeats import STOP_AT, repeated_call
 from tokenguard.testing.model_server import Reply
+
+STEER_AT, BLOCK_AT, STOP_AT = 3, 4, 6
 
 
 def turns(results: list[str], arguments: str = '{"path": "a.txt"}') -> list[dict[str, Any]]:
@@ -23,13 +26,11 @@ def turns(results: list[str], arguments: str = '{"path": "a.txt"}') -> list[dict
     return messages
 
 
-def test_the_same_tool_call_with_the_same_result_stops_the_run_before_it_is_sent(
-    make_guard: MakeGuard, make_server: MakeServer
-) -> None:
+def test_six_equal_rounds_stop_the_run_before_anything_is_sent(make_guard: MakeGuard, make_server: MakeServer) -> None:
     server, guard = make_server(), make_guard()
 
     with guard.run("agent") as run:
-        guard.completion(PENNY, turns(["same"] * (STOP_AT - 1)), **at(server))
+        guard.completion(PENNY, turns(["same"] * (STEER_AT - 1)), **at(server))
         with pytest.raises(tg.LoopDetected) as stop:
             guard.completion(PENNY, turns(["same"] * STOP_AT), **at(server))
         with pytest.raises(tg.LoopDetected):
@@ -53,40 +54,48 @@ def test_a_resumed_run_goes_on_with_the_conversation_that_stopped_it(
         guard.completion(PENNY, turns(["same"] * STOP_AT), **at(server))
 
     assert server.count == 1
+    assert noted(server) == []
 
 
-def test_changing_results_and_changing_arguments_are_no_loop() -> None:
-    progress = turns([f"line {number}" for number in range(20)])
-    search = [message for number in range(20) for message in turns(["none"], f'{{"query": "{number}"}}')[1:]]
-
-    assert repeated_call(progress) is None
-    assert repeated_call(search) is None
-
-
-def test_equal_arguments_are_equal_in_any_order_and_spacing() -> None:
-    one, other = turns(["same"] * 3, '{"a": 1, "b": 2}')[1:], turns(["same"] * 3, '{"b":2,"a":1}')[1:]
-
-    assert repeated_call([*one, *other]) is not None
-
-
-def test_a_fan_out_of_equal_calls_in_one_turn_is_one_round() -> None:
-    calls = [{"id": f"c{n}", "type": "function", "function": {"name": "read", "arguments": "{}"}} for n in range(8)]
-    results = [{"role": "tool", "tool_call_id": f"c{n}", "content": "same"} for n in range(8)]
-
-    assert repeated_call([{"role": "assistant", "tool_calls": calls}, *results]) is None
-
-
-def test_the_same_prompt_after_the_same_completion_stops_the_call_after(
+def test_the_same_prompt_after_the_same_completion_is_told_and_then_refused(
     make_guard: MakeGuard, make_server: MakeServer
 ) -> None:
     server, guard = make_server(Reply(text="same answer")), make_guard()
 
-    with guard.run("agent"), pytest.raises(tg.LoopDetected) as stop:
+    with guard.run("agent"), pytest.raises(tg.LoopBlocked) as blocked:
         for _ in range(20):
             guard.completion(PENNY, ask(), **at(server))
 
-    assert server.count == STOP_AT
-    assert stop.value.rule == "same_prompt_same_completion"
+    assert server.count == BLOCK_AT
+    assert noted(server) == [STEER_AT]
+    assert blocked.value.rule == "same_prompt_same_completion"
+
+
+def test_who_swallows_refusals_of_the_same_prompt_is_stopped(make_guard: MakeGuard, make_server: MakeServer) -> None:
+    server, guard = make_server(Reply(text="same answer")), make_guard()
+    codes: list[str] = []
+
+    with guard.run("agent"):
+        for _ in range(8):
+            try:
+                guard.completion(PENNY, ask(), **at(server))
+            except tg.TokenguardError as error:
+                codes.append(error.code)
+
+    assert codes == ["loop_blocked", "loop_blocked", "loop_detected", "loop_detected"]
+    assert server.count == BLOCK_AT
+
+
+def test_another_prompt_after_the_same_ones_is_sent_as_it_is(make_guard: MakeGuard, make_server: MakeServer) -> None:
+    server, guard = make_server(Reply(text="same answer")), make_guard()
+
+    with guard.run("agent"):
+        for _ in range(BLOCK_AT):
+            guard.completion(PENNY, ask(), **at(server))
+        guard.completion(PENNY, ask(1), **at(server))
+
+    assert server.count == BLOCK_AT + 1
+    assert noted(server) == [STEER_AT]
 
 
 async def test_equal_calls_in_flight_together_are_one_round(make_guard: MakeGuard, make_server: MakeServer) -> None:
@@ -99,6 +108,22 @@ async def test_equal_calls_in_flight_together_are_one_round(make_guard: MakeGuar
     assert server.count == 31
 
 
+def test_the_items_of_the_responses_api_are_watched_as_well(make_guard: MakeGuard, make_server: MakeServer) -> None:
+    server, guard = make_server(), make_guard()
+    items: list[dict[str, Any]] = [{"role": "user", "content": "fix it"}]
+    for number in range(BLOCK_AT):
+        call = {"type": "function_call", "call_id": f"c{number}", "name": "read", "arguments": "{}"}
+        items += [call, {"type": "function_call_output", "call_id": f"c{number}", "output": "same"}]
+
+    with guard.run("agent"):
+        guard.responses(PENNY, items[: 1 + 2 * STEER_AT], **at(server))
+        with pytest.raises(tg.LoopBlocked):
+            guard.responses(PENNY, items, **at(server))
+
+    assert server.count == 1
+    assert NOTE in server.requests[0].json["input"][-1]["output"]
+
+
 def test_loops_can_be_switched_off(make_guard: MakeGuard, make_server: MakeServer) -> None:
     server, guard = make_server(Reply(text="same answer")), make_guard(loops=False)
 
@@ -109,9 +134,28 @@ def test_loops_can_be_switched_off(make_guard: MakeGuard, make_server: MakeServe
     assert server.count == 20
 
 
-def test_a_guarded_tool_that_gives_the_same_again_stops_the_run_and_then_does_not_run(make_guard: MakeGuard) -> None:
+def test_one_rule_or_one_rung_can_be_switched_off(make_guard: MakeGuard, make_server: MakeServer) -> None:
+    server = make_server(Reply(text="same answer"))
+    patient = tg.Ladder(loops=tg.Loops(steer_at=None, block_at=None, stop_at=8))
+    deaf = tg.Ladder(loops=tg.Loops(off=["same_prompt_same_completion"]))
     guard = make_guard()
+
+    with guard.run("deaf", ladder=deaf):
+        for _ in range(20):
+            guard.completion(PENNY, ask(), **at(server))
+    with guard.run("patient", ladder=patient), pytest.raises(tg.LoopDetected):
+        for _ in range(20):
+            guard.completion(PENNY, ask(), **at(server))
+
+    assert server.count == 28
+    assert noted(server) == []
+
+
+@pytest.mark.parametrize("blocked", ["message", "raise"])
+def test_a_guarded_tool_is_not_run_a_fourth_time_for_the_same(make_guard: MakeGuard, blocked: Any) -> None:
+    guard = make_guard(loops=tg.Loops(blocked=blocked))
     ran: list[str] = []
+    answers: list[Any] = []
 
     @guard.tool(loop_key=("path",))
     def read(path: str, offset: int = 0) -> str:
@@ -120,10 +164,65 @@ def test_a_guarded_tool_that_gives_the_same_again_stops_the_run_and_then_does_no
 
     with guard.run("agent"), pytest.raises(tg.LoopDetected) as stop:
         for offset in range(20):
-            read("a.txt", offset)
+            try:
+                answers.append(read("a.txt", offset))
+            except tg.LoopBlocked as error:
+                answers.append(error.code)
 
-    assert len(ran) == STOP_AT
+    assert len(ran) == BLOCK_AT - 1
+    told = "[tokenguard] Not run: " if blocked == "message" else "loop_blocked"
+    assert [str(one).startswith(told) for one in answers] == [False] * 3 + [True] * 2
     assert stop.value.evidence["subject"].endswith("read")
+
+
+async def test_a_guarded_coroutine_is_not_run_a_fourth_time_for_the_same(make_guard: MakeGuard) -> None:
+    guard = make_guard()
+    ran = itertools.count()
+
+    @guard.tool
+    async def read() -> str:
+        next(ran)
+        return "same"
+
+    async with guard.run("agent"):
+        answers = [await read() for _ in range(5)]
+
+    assert next(ran) == BLOCK_AT - 1
+    assert [answer.startswith(NOTE) for answer in answers] == [False, False, False, True, True]
+
+
+def test_what_a_tool_repeats_is_told_to_the_model_with_the_next_call(
+    make_guard: MakeGuard, make_server: MakeServer
+) -> None:
+    server, guard = make_server(), make_guard()
+
+    @guard.tool
+    def read() -> str:
+        return "same"
+
+    with guard.run("agent"):
+        for _ in range(STEER_AT):
+            read()
+        guard.completion(PENNY, ask(), **at(server))
+        guard.completion(PENNY, ask(1), **at(server))
+
+    assert noted(server) == [0]
+
+
+def test_a_tool_whose_refusals_are_off_stops_its_run_before_the_sixth_time(make_guard: MakeGuard) -> None:
+    guard = make_guard(loops=tg.Loops(block_at=None))
+    ran = itertools.count()
+
+    @guard.tool
+    def read() -> str:
+        next(ran)
+        return "same"
+
+    with guard.run("agent"), pytest.raises(tg.LoopDetected):
+        for _ in range(20):
+            read()
+
+    assert next(ran) == STOP_AT - 1
 
 
 async def test_a_poll_is_never_a_loop(make_guard: MakeGuard) -> None:
@@ -139,6 +238,42 @@ async def test_a_poll_is_never_a_loop(make_guard: MakeGuard) -> None:
     assert answers == ["running"] * 20
 
 
+@pytest.mark.parametrize(
+    ("loop_key", "equal"), [(("path",), True), (lambda path, **_: path, True), (None, False), (False, False)]
+)
+def test_what_makes_two_calls_of_a_tool_equal_holds_for_conversations_too(
+    make_guard: MakeGuard, make_server: MakeServer, loop_key: Any, equal: object
+) -> None:
+    server, guard = make_server(), make_guard()
+
+    @guard.tool("read", loop_key=loop_key)
+    def read(path: str, salt: str) -> str:
+        return "same"
+
+    rounds = [turns(["ok"], f'{{"path": "a.txt", "salt": "word {number}"}}')[1:] for number in range(BLOCK_AT)]
+    for number, one in enumerate(rounds):
+        one[0]["tool_calls"][0]["id"] = one[1]["tool_call_id"] = f"c{number}"
+    blocked = False
+    with guard.run("agent"):
+        try:
+            guard.completion(PENNY, [*ask(), *itertools.chain(*rounds)], **at(server))
+        except tg.LoopBlocked:
+            blocked = True
+
+    assert blocked is equal
+
+
+def test_a_loop_key_that_fails_leaves_the_calls_as_they_are(make_guard: MakeGuard, make_server: MakeServer) -> None:
+    server, guard = make_server(), make_guard()
+
+    @guard.tool("read", loop_key=lambda path: path.missing)
+    def read(path: str) -> str:
+        return "same"
+
+    with guard.run("agent"), pytest.raises(tg.LoopBlocked):
+        guard.completion(PENNY, turns(["same"] * BLOCK_AT), **at(server))
+
+
 def test_a_loop_key_that_the_tool_does_not_have_is_refused(make_guard: MakeGuard) -> None:
     guard = make_guard()
 
@@ -147,3 +282,55 @@ def test_a_loop_key_that_the_tool_does_not_have_is_refused(make_guard: MakeGuard
         @guard.tool(loop_key=("file",))
         def read(path: str) -> str:
             return path
+
+
+@pytest.mark.parametrize("text", ["the same words again and again and now ", "ja, "])
+def test_a_stream_whose_text_goes_in_circles_is_closed(
+    make_guard: MakeGuard, make_server: MakeServer, text: str
+) -> None:
+    server = make_server(Reply(text * 4_000, completion_tokens=12_000, pace_s=0.001))
+    guard = make_guard()
+    seen = 0
+
+    with guard.run("agent") as run, pytest.raises(tg.LoopBlocked) as blocked:
+        for _ in guard.completion(PENNY, ask(), stream=True, max_tokens=16_000, **at(server)):
+            seen += 1
+
+    assert blocked.value.rule == "text_tail"
+    assert seen < 400
+    assert server.sent_chunks[0] < 2_000
+    assert tg.Money(0) < run.receipt().cost < tg.Money("0.05")
+    assert run.receipt().stopped is None
+
+
+async def test_the_third_stream_that_goes_in_circles_stops_the_run(
+    make_guard: MakeGuard, make_server: MakeServer
+) -> None:
+    server, guard = make_server(Reply("over and over " * 300)), make_guard()
+    codes: list[str] = []
+
+    async with guard.run("agent") as run:
+        for number in range(4):
+            try:
+                async for _ in await guard.acompletion(PENNY, ask(number), stream=True, max_tokens=900, **at(server)):
+                    pass
+            except tg.TokenguardError as error:
+                codes.append(error.code)
+
+    assert codes == ["loop_blocked", "loop_blocked", "loop_detected", "loop_detected"]
+    assert server.count == 3
+    assert run.receipt().stopped is not None
+
+
+def test_observing_reads_a_stream_that_goes_in_circles_to_its_end(
+    make_guard: MakeGuard, make_server: MakeServer
+) -> None:
+    server, guard = make_server(Reply("over and over " * 300)), make_guard(mode="observe")
+    would: list[str] = []
+    guard.on(tg.events.WouldHave, lambda event: would.append(event.error.code))
+
+    with guard.run("agent"):
+        chunks = list(guard.completion(PENNY, ask(), stream=True, max_tokens=900, **at(server)))
+
+    assert len(chunks) > 800
+    assert would == ["loop_blocked"]

@@ -67,7 +67,7 @@ def test_an_option_that_is_refused_is_refused_inside_a_fallback_too() -> None:
 def test_a_fallback_that_names_no_model_is_a_sentence(fallbacks: Any) -> None:
     line = Line(CENT)
 
-    with pytest.raises(tg.SetupError, match="give model names"):
+    with pytest.raises(tg.SetupError, match="names no model: give its name"):
         line.call(fallbacks=fallbacks)
 
     assert line.sent == []

@@ -13,10 +13,11 @@ from tokenguard.core.clock import SystemClock
 from tokenguard.core.ids import RandomIds
 from tokenguard.core.ports import Part
 from tokenguard.ledger.memory import MemoryLedger
-from tokenguard.loops.repeats import STOP_AT
 from tokenguard.testing import FakeClock, ScriptedBackend, ScriptedReply, scripted_guard
 
 CENT = ScriptedReply("one two three", usage={"prompt_tokens": 0, "completion_tokens": 400})
+
+LOOPS = tg.Loops()
 
 
 def cents(**arguments: Any) -> tg.Guard:
@@ -126,28 +127,28 @@ def test_an_agents_budget_over_time_counts_every_entry_of_that_name() -> None:
     assert evening.receipt().calls == 1
 
 
-def loop(result: str = "same") -> Iterator[dict[str, Any]]:
+def loop(result: str = "same", tool: str = "read") -> Iterator[dict[str, Any]]:
     """A conversation that has gone in circles six times."""
     yield {"role": "user", "content": "fix it"}
-    for number in range(STOP_AT):
-        function = {"name": "read", "arguments": "{}"}
+    for number in range(LOOPS.stop_at or 0):
+        function = {"name": tool, "arguments": "{}"}
         yield {
             "role": "assistant",
             "content": None,
-            "tool_calls": [{"id": f"c{number}", "type": "function", "function": function}],
+            "tool_calls": [{"id": f"{tool}{number}", "type": "function", "function": function}],
         }
-        yield {"role": "tool", "tool_call_id": f"c{number}", "content": result}
+        yield {"role": "tool", "tool_call_id": f"{tool}{number}", "content": result}
 
 
 def test_a_loop_that_a_person_forgave_does_not_stop_its_run_again_and_another_does() -> None:
-    with cents() as guard, guard.run("agent") as run:
+    with cents(loops=tg.Loops(steer_at=None)) as guard, guard.run("agent") as run:
         with pytest.raises(tg.LoopDetected):
             guard.completion(PENNY, list(loop()))
         guard.resume(run.id, why="it waits for a build")
         for number in range(3):
             guard.completion(PENNY, list(loop()), seed=number)
         with pytest.raises(tg.LoopDetected):
-            guard.completion(PENNY, list(loop("another result")))
+            guard.completion(PENNY, list(loop(tool="write")))
 
     assert run.receipt().calls == 3
 
@@ -178,11 +179,11 @@ def test_messages_of_any_depth_are_compared_and_equal_ones_are_a_loop() -> None:
         deep = {"deeper": [deep]}
     parts = [{"type": "text", "text": "look"}, {"type": "input", "value": deep}]
 
-    with cents() as guard, guard.run("agent"), pytest.raises(tg.LoopDetected) as stop:
+    with cents() as guard, guard.run("agent"), pytest.raises(tg.LoopBlocked) as blocked:
         for _ in range(20):
             guard.completion(PENNY, [{"role": "user", "content": parts}], max_tokens=400)
 
-    assert stop.value.repeats == STOP_AT
+    assert blocked.value.repeats == LOOPS.block_at
 
 
 class Cached(ScriptedBackend):

@@ -25,7 +25,7 @@ def test_an_agent_that_reads_the_same_file_is_told_at_three_and_refused_at_four(
 ) -> None:
     server, guard = make_server(lambda _: wants("read", path="a.txt")), make_guard(database)
 
-    blocked = stuck(guard, server, {"read": lambda path: "the same text"})
+    blocked = stuck(guard, server, {"read": lambda **_: "the same text"})
 
     assert server.count == 4
     assert noted(server) == [3]
@@ -78,7 +78,7 @@ def test_new_words_around_the_same_call_do_not_hide_it(make_guard: MakeGuard, ma
     thoughts = itertools.count()
     server = make_server(lambda _: wants("read", text=f"Thought {next(thoughts)}: look once more", path="a.txt"))
 
-    blocked = stuck(make_guard(), server, {"read": lambda path: "the same text"})
+    blocked = stuck(make_guard(), server, {"read": lambda **_: "the same text"})
 
     assert blocked.rule == "same_call_same_result"
     assert server.count == 4
@@ -90,7 +90,7 @@ def test_a_nonce_among_the_arguments_does_not_hide_the_same_result(
     nonces = itertools.count(0xA3F1_0000_0000_0000)
     server = make_server(lambda _: wants("read", path="a.txt", nonce=f"{next(nonces) * 7919:032x}"))
 
-    stuck(make_guard(), server, {"read": lambda path, nonce: "the same text of the file, every time"})
+    stuck(make_guard(), server, {"read": lambda **_: "the same text of the file, every time"})
 
     assert server.count <= 6
 
@@ -104,7 +104,7 @@ def test_a_steered_agent_that_changes_course_is_left_alone(make_guard: MakeGuard
     guard.on(tg.events.Looped, looped.append)
 
     with guard.run("agent") as run:
-        answer = work(guard, server, {"read": lambda path: "the same text"})
+        answer = work(guard, server, {"read": lambda **_: "the same text"})
 
     assert answer == "it is in line 7"
     assert [(one.rung, one.applied, one.repeats) for one in looped] == [("steer", True, 3)]
@@ -194,7 +194,7 @@ def test_a_poller_whose_answer_changes_needs_no_word_about_it(make_guard: MakeGu
     server = make_server(lambda request: answers() if "100 % done" in str(request.messages) else wants("build", id="7"))
 
     with (guard := make_guard()).run("poller"):
-        answer = work(guard, server, {"build": lambda id: next(progress)})  # noqa: A006
+        answer = work(guard, server, {"build": lambda **_: next(progress)})
 
     assert answer == "done"
     assert noted(server) == []
@@ -220,8 +220,8 @@ def test_tests_that_fail_in_new_ways_until_they_pass_are_left_alone(
         lambda request: answers() if "0 failed" in str(request.messages[-1]) else wants(next(turn), file="a.py")
     )
     tools = {
-        "edit": lambda file: "edited",
-        "test": lambda file: f"FAILED tests/test_a.py::test_{(left := next(failures))} AssertionError: {left} failed",
+        "edit": lambda **_: "edited",
+        "test": lambda **_: f"FAILED tests/test_a.py::test_{(left := next(failures))} AssertionError: {left} failed",
     }
 
     with (guard := make_guard()).run("fixer"):
@@ -235,13 +235,15 @@ def test_a_storm_of_rate_limits_is_no_loop(make_guard: MakeGuard, make_server: M
     server = make_server(lambda request: answers() if "found it" in str(request.messages) else wants("search", q="bug"))
 
     with (guard := make_guard()).run("patient"):
-        answer = work(guard, server, {"search": lambda q: next(results)})
+        answer = work(guard, server, {"search": lambda **_: next(results)})
 
     assert answer == "done"
     assert noted(server) == []
 
 
-def test_a_provider_that_says_429_again_and_again_is_asked_again(make_guard: MakeGuard, make_server: MakeServer) -> None:
+def test_a_provider_that_says_429_again_and_again_is_asked_again(
+    make_guard: MakeGuard, make_server: MakeServer
+) -> None:
     server = make_server([*[Reply(status=429, error="slow down", retry_after="0")] * 7, answers()])
 
     with (guard := make_guard()).run("patient") as run:
@@ -261,7 +263,7 @@ def test_observing_sends_what_would_have_been_refused_and_says_so(
     guard.on(tg.events.Looped, looped.append)
 
     with guard.run("watched"):
-        answer = work(guard, server, {"read": lambda path: "the same text"})
+        answer = work(guard, server, {"read": lambda **_: "the same text"})
 
     assert answer == "done"
     assert noted(server) == []

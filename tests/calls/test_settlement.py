@@ -14,6 +14,7 @@ import tokenguard as tg
 from tokenguard.core.clock import SystemClock
 from tokenguard.core.ids import RandomIds
 from tokenguard.ledger.memory import MemoryLedger
+from tokenguard.loops.memory import LoopMemory
 from tokenguard.testing import ScriptedReply, scripted_guard
 
 RATES: dict[str, Any] = {
@@ -211,7 +212,8 @@ def test_a_ledger_that_is_away_when_a_run_ends_costs_nobody_its_result() -> None
 
 
 def test_a_ledger_that_is_away_when_a_loop_is_found_costs_nobody_the_answer() -> None:
-    till = Till(*[ScriptedReply("same", usage=TEXT)] * 6, ledger=Leaving("closures"))
+    loops = tg.Loops(steer_at=None, block_at=None)
+    till = Till(*[ScriptedReply("same", usage=TEXT)] * 6, ledger=Leaving("closures"), loops=loops)
 
     with till.guard as guard, guard.run("agent") as run:
         answers = [guard.completion("openai/text-only", ask()) for _ in range(6)]
@@ -220,24 +222,49 @@ def test_a_ledger_that_is_away_when_a_loop_is_found_costs_nobody_the_answer() ->
     assert [fault.where for fault in till.faults] == ["loops"]
 
 
-class Odd(dict[str, Any]):
-    """A message of somebody's library that fails when it is asked for one field."""
+@pytest.mark.parametrize("rule", ["asked", "answered"])
+def test_a_rule_that_trips_over_a_message_breaks_no_call(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def trips(*_: Any, **__: Any) -> None:
+        raise RuntimeError("not loaded")
 
-    def get(self, key: str, default: Any = None) -> Any:
-        if key == "tool_calls":
-            raise RuntimeError("not loaded")
-        return super().get(key, default)
-
-
-def test_a_message_that_a_detector_trips_over_breaks_no_call() -> None:
     till = Till(ScriptedReply("hi", usage=TEXT))
-    history = [Odd(role="assistant", content="x"), {"role": "tool", "tool_call_id": "c1", "content": "y"}]
+    monkeypatch.setattr(LoopMemory, rule, trips)
 
     with till.guard as guard, guard.run("agent") as run:
-        guard.completion("openai/text-only", [*ask(), *history])
+        guard.completion("openai/text-only", ask())
 
     assert {fault.where for fault in till.faults} == {"loops"}
     assert run.receipt().calls == 1
+
+
+@pytest.mark.parametrize("rule", ["calling", "returned"])
+def test_a_rule_that_trips_over_a_tool_breaks_no_tool(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def trips(*_: Any, **__: Any) -> None:
+        raise RuntimeError("not loaded")
+
+    till = Till()
+    monkeypatch.setattr(LoopMemory, rule, trips)
+
+    @till.guard.tool
+    def read() -> str:
+        return "text"
+
+    with till.guard as guard, guard.run("agent"):
+        assert read() == "text"
+
+    assert {fault.where for fault in till.faults} == {"loops"}
+
+
+@pytest.mark.parametrize("verb", ["secret", "recall", "remember"])
+def test_a_ledger_that_cannot_keep_what_repeats_breaks_no_call(verb: str) -> None:
+    till = Till(*[ScriptedReply("same", usage=TEXT)] * 4, ledger=Leaving(verb))
+
+    with till.guard as guard, guard.run("agent") as run:
+        for _ in range(4):
+            guard.completion("openai/text-only", ask())
+
+    assert run.receipt().calls == 4
+    assert {fault.where for fault in till.faults} <= {"loops"}
 
 
 class Forgetful:

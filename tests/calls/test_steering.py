@@ -62,7 +62,10 @@ def test_words_in_the_models_mouth_are_interrupted_only_where_that_is_meant() ->
 @pytest.mark.parametrize(
     ("rule", "words"),
     [
-        ("same_call_same_result", "read was called with the same arguments and gave the same result 3 times in the last 10"),
+        (
+            "same_call_same_result",
+            "read was called with the same arguments and gave the same result 3 times in the last 10",
+        ),
         ("cycle", "You went through the same calls (read) with the same results 3 times"),
         ("same_call_same_error", "read failed with the same kind of error 3 times in a row"),
         ("monologue", "You wrote 3 messages in a row"),

@@ -11,6 +11,8 @@ from tokenguard.core.books import GuardEvent
 from tokenguard.core.events import Event
 from tokenguard.core.forks import renew_in_children
 from tokenguard.core.money import Money
+from tokenguard.core.stops import json_facts
+from tokenguard.errors import TokenguardError
 
 if TYPE_CHECKING:
     from tokenguard.core.ids import Ids
@@ -97,6 +99,8 @@ def _facts(event: Event) -> dict[str, Any]:
         value = getattr(event, name)
         if name in ("at", "run_id", "scope_key", "sentence"):
             continue
+        if isinstance(value, TokenguardError):
+            facts["facts"] = json_facts(value)
         if isinstance(value, Exception):
             value = getattr(value, "code", type(value).__name__)
         if isinstance(value, Mapping):

@@ -5,6 +5,7 @@ Evidence stays with the innermost run or agent; the ledger keeps it too, so that
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -64,7 +65,7 @@ def watched(node: Node | None, loops: Loops | None, parts: Parts) -> Flow[Watche
             return None
         with parts.tree_lock:
             if run.memory is None:
-                run.memory = LoopMemory.load(loops, state or {}, key=parts.loop_key)
+                run.memory = LoopMemory.load(loops, state or {}, key=parts.loop_key, keys=parts.tool_keys)
     return Watched(run, loops, run.memory)
 
 
@@ -104,7 +105,8 @@ def block(finding: Finding, run: Node, parts: Parts, *, memory: LoopMemory | Non
         tell(finding, Rung.BLOCK, run, parts)
         would_have(error, run, parts)
         return
-    yield from raise_standing(run)
+    with suppress(LedgerError):  # It is away: refusing is safe, whoever closed the run.
+        yield from raise_standing(run)
     with parts.tree_lock:
         counted = memory.refused(finding) if memory is not None else finding
         if run.pending is not None and run.pending.finding is finding:

@@ -191,7 +191,7 @@ def _found_after(finding: Finding | None, prompt: str | None, watch: Watched, pa
         yield from stop_after(finding, watch, parts)
     elif finding is not None and rung is not None:
         watch.run.pending = Pending(finding, prompt)
-    yield from kept(watch.run, parts)
+    yield from kept(watch.run, parts, now=rung is not None)
 
 
 def _conversation(call: Call) -> Any:

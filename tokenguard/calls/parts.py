@@ -77,6 +77,8 @@ class Parts:
     """Whether callers of this service may say which run they belong to."""
     loop_key: bytes | None = None
     """Keys the digests of what runs repeat, the same for every process of the ledger; None: not asked for yet."""
+    tool_keys: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What makes two calls of a guarded tool equal, by its name, where not all arguments do."""
     shares: Shares = field(default_factory=Shares)
     """How much of the caps is spent, as this process saw it last."""
     lines: Lines = field(default_factory=Lines)
@@ -146,6 +148,8 @@ class LateParts:
         self._build = build
         self._parts: Parts | None = None
         self._warm = False
+        self.tool_keys: dict[str, Any] = {}
+        """As `Parts.tool_keys`; tools are decorated before there are parts."""
         self.renew_lock()
         renew_in_children(self)
 
@@ -164,6 +168,7 @@ class LateParts:
             with self._lock:
                 if self._parts is None:
                     self._parts = self._build()
+                    self._parts.tool_keys = self.tool_keys
         return self._parts
 
     async def aget(self) -> Parts:

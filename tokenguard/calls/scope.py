@@ -56,6 +56,8 @@ class Node:
     """Set where this process knows of a stop; the ledger's closure is what holds across processes."""
     final_call: str | None = None
     """The call that took the reserve for the final answer; only its attempts may spend it."""
+    final_ended: bool = False
+    """That call is over: what is short from now on closes the run."""
     flow: deque[tuple[float, int, int]] = field(default_factory=deque[tuple[float, int, int]])
     """(monotonic seconds, pico-USD, tokens) of the last minute, where velocity is limited."""
     streams: Holders[Any] = field(default_factory=Holders[Any])

@@ -37,6 +37,7 @@ def settled(sent: Sent, booking: Booking, parts: Parts) -> Flow[CallReceipt]:
     """Book an outcome, wake who waits for the room, and tell the sinks."""
     hold = sent.attempt.hold
     parts.watch.closed(hold.id)
+    _last_words_spoken(sent)
     try:
         done = yield from ask(
             Book(
@@ -110,10 +111,10 @@ def spent(short: Short, node: Node | None, parts: Parts) -> Flow[NoReturn]:
 
 
 def _keeps_last_words(short: Short, run_id: str, node: Node | None) -> bool:
-    """Whether only the reserve for the final answer is left and its run may still speak: then it stays open."""
+    """Whether only the reserve for the final answer is left and its run still speaks or may: then it stays open."""
     soft = short.state.account.reserve_final_pico and short.asked <= short.state.free
     owner = next((one for one in node.lineage if one.id == run_id), None) if node else None
-    return bool(soft) and owner is not None and owner.final_call is None
+    return bool(soft) and owner is not None and not owner.final_ended
 
 
 def close_scope(
@@ -143,12 +144,20 @@ def _stopped(error: SpendStopped, node: Node | None, parts: Parts) -> None:
 def kept(sent: Sent, booking: Booking, parts: Parts) -> Flow[None]:
     """Leave the hold standing; a ledger that is away keeps it anyway, by not hearing of this."""
     parts.watch.closed(sent.attempt.hold.id)
+    _last_words_spoken(sent)
     try:
         yield from ask(Book(lambda ledger: ledger.keep(sent.attempt.hold.id, booking)))
     except LedgerError as away:
         parts.emit(events.Fault(at=booking.at, run_id=sent.attempt.facts.run_id, where="keep", error=away))
         return
     tell(sent, booking, Settled(()), parts)
+
+
+def _last_words_spoken(sent: Sent) -> None:
+    """The final answer is over: from now on a run that is short of money is closed."""
+    node = sent.attempt.call.node
+    if sent.final and node is not None:
+        node.run.final_ended = True
 
 
 def _note_flow(sent: Sent, booking: Booking, parts: Parts) -> None:

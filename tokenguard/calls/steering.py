@@ -43,7 +43,7 @@ def with_note(content: Any, note: str, *, interrupts: bool = False) -> Any:
     if isinstance(content, str):
         return f"{content}\n\n{note}"
     messages = list_of(content)
-    last = mapping_of(messages[-1]) if messages else {}
+    last = mapping_of(messages[-1] if messages else None)
     if last.get("role") == "assistant" or last.get("type") == "function_call":
         return [*messages, {"role": "user", "content": note}] if interrupts else None
     for field in ("content", "output"):

@@ -63,9 +63,7 @@ class Tap:
         self._text_chunks = 0
         self._last = Part()
         self._usage: Part | None = None
-        loops = opened.sent.attempt.call.ladder.loops
-        watched = loops is not None and "text_tail" not in loops.off and opened.sent.attempt.call.node is not None
-        self._tail = Tail() if watched else None
+        self._tail = _tail_of(opened, parts)
         self.circling: Finding | None = None
         """Where its text goes in circles."""
 
@@ -213,3 +211,11 @@ class Tap:
             stated_usd=reported.stated_usd or self._last.stated_usd,
             reply=self._last.reply or {"role": "assistant", "content": text},
         )
+
+
+def _tail_of(opened: Opened, parts: Parts) -> Tail | None:
+    """What looks whether the text goes in circles; None: the call is not watched."""
+    call = opened.sent.attempt.call
+    loops = call.ladder.loops if call.node is not None else None
+    model = opened.sent.attempt.target.model
+    return None if loops is None else Tail(loops, model=model, key=parts.loop_key or b"")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
 
 from tokenguard.calls.drive import adrive, drive
@@ -12,6 +13,7 @@ from tokenguard.calls.guards import still_stopped
 from tokenguard.calls.loop_checks import ToolUse, after_tool, before_tool
 from tokenguard.calls.scope import current
 from tokenguard.calls.steering import blocked_note
+from tokenguard.core import events
 from tokenguard.core.untrusted import list_of
 from tokenguard.errors import SetupError
 
@@ -38,24 +40,20 @@ def guarded_tool(function: F, name: str, loop_key: LoopKey, late: LateParts) -> 
     Raises:
         SetupError: `loop_key` names an argument that the tool does not have, or the tool is a generator.
     """
-    signature = inspect.signature(function)
+    tool = _Tool(name, inspect.signature(function), loop_key)
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise SetupError(f"tool {name!r} is a generator; a tool returns one result.")
     for field in list_of(loop_key):
-        if field not in signature.parameters:
+        if field not in tool.signature.parameters:
             raise SetupError(f"loop_key={loop_key!r}: tool {name!r} has no argument {field!r}.")
-
-    def used(args: tuple[Any, ...], kwargs: Mapping[str, Any], parts: Parts) -> ToolUse:
-        frame = current(parts.owner_key)
-        loops = frame.ladder.loops if frame and loop_key is not False else None
-        key = None if loops is None else _key(signature, loop_key, args, kwargs)
-        return ToolUse(name, key, parts.clock.monotonic(), frame.node if frame else None, loops)
-
+    if loop_key is not None:
+        # Models know the tool by its bare name, whatever it is defined in.
+        late.tool_keys |= {name: loop_key, name.rpartition(".")[2]: loop_key}
     if inspect.iscoroutinefunction(function):
 
         async def awrapper(*args: Any, **kwargs: Any) -> Any:
             parts = await late.aget()
-            use = used(args, kwargs, parts)
+            use = tool.used(args, kwargs, parts)
             blocked = await adrive(_allowed(use, parts), parts)
             if blocked is not None:
                 return blocked_note(blocked)
@@ -67,7 +65,7 @@ def guarded_tool(function: F, name: str, loop_key: LoopKey, late: LateParts) -> 
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         parts = late.get()
-        use = used(args, kwargs, parts)
+        use = tool.used(args, kwargs, parts)
         blocked = drive(_allowed(use, parts), parts)
         if blocked is not None:
             return blocked_note(blocked)
@@ -78,17 +76,40 @@ def guarded_tool(function: F, name: str, loop_key: LoopKey, late: LateParts) -> 
     return cast("F", functools.wraps(function)(wrapper))
 
 
+@dataclass(frozen=True, slots=True)
+class _Tool:
+    """What its author says of a tool."""
+
+    name: str
+    signature: inspect.Signature
+    loop_key: LoopKey
+
+    def used(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], parts: Parts) -> ToolUse:
+        """One call of it, where it is made."""
+        frame = current(parts.owner_key)
+        node = frame.node if frame else None
+        loops = frame.ladder.loops if frame and self.loop_key is not False else None
+        key: Any = None
+        if loops is not None:
+            try:
+                key = self._key(args, kwargs)
+            except Exception as fault:  # noqa: BLE001  # what makes calls equal is not what the tool is for
+                key = (args, kwargs)
+                run_id = node.run.id if node else None
+                parts.emit(events.Fault(at=parts.clock.now(), run_id=run_id, where="loops", error=fault))
+        return ToolUse(self.name, key, parts.clock.monotonic(), node, loops)
+
+    def _key(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """What makes two calls equal."""
+        if callable(self.loop_key):
+            return self.loop_key(*args, **kwargs)
+        arguments = self.signature.bind(*args, **kwargs).arguments
+        return {name: arguments.get(name) for name in (self.loop_key or arguments) if name != "self"}
+
+
 def _allowed(use: ToolUse, parts: Parts) -> Flow[Finding | None]:
     """What keeps a tool from running, where it is said to the model; a stopped run's tools raise its stop."""
     stop = yield from still_stopped(use.node, parts)
     if stop is not None:
         raise stop
     return (yield from before_tool(use, parts))
-
-
-def _key(signature: inspect.Signature, loop_key: LoopKey, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """What makes two calls equal."""
-    if callable(loop_key):
-        return loop_key(*args, **kwargs)
-    arguments = signature.bind(*args, **kwargs).arguments
-    return {name: arguments.get(name) for name in (loop_key or arguments)}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tokenguard.core.account import Account
 
-__all__ = ["amount_text", "closes_run", "closure_of", "error_from", "error_of", "stop_of"]
+__all__ = ["amount_text", "closes_run", "closure_of", "error_from", "error_of", "json_facts", "stop_of"]
 
 _BUSY_RETRY_S = 0.5
 _JSON: tuple[type[Any], ...] = (str, int, float, bool, dict, list)
@@ -78,8 +78,12 @@ def closes_run(account: Account) -> str | None:
 
 def closure_of(error: SpendStopped, *, run_id: str, at: datetime, by: str, account_id: str | None = None) -> Closure:
     """The tombstone of a stop, with its facts as JSON values."""
-    facts = {name: _to_json(value) for name, value in error.facts.items() if name not in ("receipt", "__notes__")}
-    return Closure(run_id, error.code, error.sentence, facts, at, by, account_id)
+    return Closure(run_id, error.code, error.sentence, json_facts(error), at, by, account_id)
+
+
+def json_facts(error: TokenguardError) -> dict[str, Any]:
+    """The facts of an error as JSON values, but for its receipt."""
+    return {name: _to_json(value) for name, value in error.facts.items() if name not in ("receipt", "__notes__")}
 
 
 def error_from(closure: Closure) -> SpendStopped:
