@@ -1,8 +1,9 @@
 """Notes to the model: what is left, or what repeats. Appended to the last message, so that no byte sent before changes.
 
-A message of its own would not do: LiteLLM lifts `system` messages out of their place for Anthropic, Bedrock and Gemini,
-which rewrites the cached prefix, and strict chat templates refuse two turns of one role. The last message of a request
-is new, every provider takes text at its end, and a cache mark in it stays where it was.
+A message of its own would not do: LiteLLM lifts a late `system` message to the front for Gemini, which rewrites the
+cached prefix, and turns it into user text behind a preface of its own for Anthropic and Bedrock (1.106.2, called by
+hand); strict chat templates refuse two turns of one role. The last message of a request is new, every provider takes
+text at its end, and a cache mark in it stays where it was.
 """
 
 from __future__ import annotations
