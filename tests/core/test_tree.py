@@ -48,7 +48,7 @@ def test_a_node_that_limits_nothing_is_no_anchor_and_paces_nobody() -> None:
 
 def test_the_oldest_second_counts_in_full_and_one_far_ahead_does_not() -> None:
     flow = ((NOW - 61, 9, 9), (NOW - 60, 1, 10), (NOW, 2, 20), (NOW + 62, 9, 9))
-    one = anchor(usd_per_minute=3, tokens_per_minute=31, flow=flow)
+    one = anchor(usd_per_minute_pico=3, tokens_per_minute=31, flow=flow)
 
     assert judge_flow(["root"], [one], NOW) == TooFast("root", "usd_per_minute", 3, 3)
     assert judge_flow(["root"], [one], NOW + 1) is None
@@ -56,7 +56,7 @@ def test_the_oldest_second_counts_in_full_and_one_far_ahead_does_not() -> None:
 
 def test_the_outermost_limit_is_named_and_money_before_tokens() -> None:
     flow = ((NOW, 5, 5),)
-    inner = anchor("a-inner", usd_per_minute=5, tokens_per_minute=5, flow=flow)
+    inner = anchor("a-inner", usd_per_minute_pico=5, tokens_per_minute=5, flow=flow)
     outer = anchor("b-outer", tokens_per_minute=5, flow=flow)
 
     assert judge_flow(["b-outer", "a-inner"], [inner, outer], NOW) == TooFast("b-outer", "tokens_per_minute", 5, 5)
@@ -65,12 +65,12 @@ def test_the_outermost_limit_is_named_and_money_before_tokens() -> None:
 
 @given(st.lists(st.tuples(st.integers(NOW - 90, NOW), st.integers(0, 10**15), st.integers(0, 10**6)), max_size=40))
 def test_what_flowed_adds_up_in_any_order_and_stays_small(moments: list[tuple[int, int, int]]) -> None:
-    one = anchor(usd_per_minute=10**20, tokens_per_minute=10**20)
+    one = anchor(usd_per_minute_pico=10**20, tokens_per_minute=10**20)
     for moment in moments:
         one = flowed(one, [moment], NOW)
 
     recent = [moment for moment in moments if moment[0] >= NOW - 60]
-    assert one == flowed(anchor(usd_per_minute=10**20, tokens_per_minute=10**20), reversed(moments), NOW)
+    assert one == flowed(anchor(usd_per_minute_pico=10**20, tokens_per_minute=10**20), reversed(moments), NOW)
     assert [sum(moment[place] for moment in one.flow) for place in (1, 2)] == [
         sum(moment[place] for moment in recent) for place in (1, 2)
     ]
@@ -78,4 +78,4 @@ def test_what_flowed_adds_up_in_any_order_and_stays_small(moments: list[tuple[in
 
 
 def test_money_is_money_again_in_the_limits_of_an_anchor() -> None:
-    assert limits_of(anchor(usd_per_minute=5 * 10**11)).usd_per_minute == Money("0.50")
+    assert limits_of(anchor(usd_per_minute_pico=5 * 10**11)).usd_per_minute == Money("0.50")
