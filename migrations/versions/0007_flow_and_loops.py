@@ -21,7 +21,7 @@ LOOPED = sa.text("kind = 'looped'")
 
 def upgrade() -> None:
     """Add what flows to anchors, a table of states, and an index of the events that repetitions left."""
-    op.add_column("tg_anchor", sa.Column("usd_per_minute", PICO, nullable=True))
+    op.add_column("tg_anchor", sa.Column("usd_per_minute_pico", PICO, nullable=True))
     op.add_column("tg_anchor", sa.Column("tokens_per_minute", PICO, nullable=True))
     op.add_column("tg_anchor", sa.Column("flow", JSON, nullable=True))
     op.create_table(

@@ -60,7 +60,7 @@ class Desk:
         hold_id = changes.pop("id", None) or f"hold-{next(self._numbers):06d}"
         enforce = changes.pop("enforce", True)
         runs = changes.pop("runs", (run,) if run else ())
-        owner = changes.pop("owner", "owner")
+        owner, paced = changes.pop("owner", "owner"), changes.pop("paced", ())
         return Hold(
             id=hold_id,
             at=at,
@@ -71,6 +71,7 @@ class Desk:
             run_ids=runs,
             facts=self.facts(run, mode="enforce" if enforce else "observe", **changes),
             enforce=enforce,
+            paced=paced,
         )
 
     def facts(self, run: str | None = "run-1", **changes: Any) -> CallFacts:

@@ -250,3 +250,19 @@ def test_a_window_that_nobody_used_shows_the_cap_that_is_stored(books: MemoryLed
     tomorrow = desk.hold(desk.scope("scope:acme", usd="1.00", per="day"), at=desk.noon + timedelta(days=1)).accounts
 
     assert [one.cap for one in books.states(tomorrow)] == [200 * desk.cent]
+
+
+def test_a_run_that_was_never_entered_leaves_no_state_behind(books: MemoryLedger, desk: Any) -> None:
+    books.remember("nobody", {"seen": 1}, desk.noon)
+
+    assert books.recall("nobody") is None
+
+
+def test_the_state_of_a_run_goes_with_its_run(books: MemoryLedger, desk: Any) -> None:
+    for number in range(1_002):
+        books.enter(desk.entry(f"run-{number}"))
+        books.remember(f"run-{number}", {"seen": number}, desk.noon)
+        books.leave(f"run-{number}", outcome="completed", at=desk.noon)
+
+    assert books.recall("run-0") is None
+    assert books.recall("run-1001") == {"seen": 1001}

@@ -363,3 +363,18 @@ def test_slices_go_when_no_window_can_hold_them(old_ledger: Any, desk: Any) -> N
     assert after == [200, 300]
     assert old_ledger.verify().findings == ()
     assert not prune(old_ledger._database, MARCH)
+
+
+def test_the_loop_states_of_runs_that_are_over_go_with_them(old_ledger: Any, desk: Any) -> None:
+    for node_id, ended in (("over", JAN), ("over-late", MAR), ("stands", None)):
+        begin(old_ledger, desk, node_id, ended=ended)
+        old_ledger.remember(node_id, {"seen": 3}, JAN)
+    old_ledger.remember("never-entered", {"seen": 3}, JAN)
+
+    found = old_ledger._database.read(lambda connection: old_rows(connection, MARCH))
+    pruned = prune(old_ledger._database, MARCH)
+
+    left = {one: old_ledger.recall(one) for one in ("over", "over-late", "stands", "never-entered")}
+    assert left == {"over": None, "over-late": None, "stands": {"seen": 3}, "never-entered": None}
+    assert (found.loop_states, pruned.loop_states) == (3, 3)
+    assert not prune(old_ledger._database, MARCH)

@@ -62,6 +62,7 @@ WRITES = {
     "top_up": lambda books, desk: books.top_up("scope:acme", Unit.USD, desk.cent, by="cli", at=desk.noon),
     "close_run": lambda books, desk: books.close_run(desk.closure()),
     "reopen": lambda books, desk: books.reopen("run-1", by="ada", why="fixed", at=desk.noon),
+    "remember": lambda books, desk: books.remember("run-1", {"seen": 1}, desk.noon),
     "record": lambda books, desk: books.record(GuardEvent("e", desk.noon, "fault", None, None, "it broke.")),
     "compact": lambda books, _: compact(books._database),
 }

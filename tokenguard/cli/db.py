@@ -170,9 +170,9 @@ def prune(
             if found.leftovers:
                 typer.echo(
                     f"With them {'would go' if dry_run else 'went'} what nobody reads any more: limits of "
-                    f"{found.anchors:,} runs that are over, {found.loop_states:,} states of their loop rules, "
-                    f"{found.owners:,} processes not heard of since, and {found.slices:,} slices that left their "
-                    "rolling windows."
+                    f"{found.anchors:,} runs that are over, {found.owners:,} processes not heard of since, "
+                    f"{found.slices:,} slices that left their rolling windows, and what the loop rules of "
+                    f"{found.loop_states:,} runs had seen."
                 )
 
 

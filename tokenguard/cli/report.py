@@ -1,4 +1,4 @@
-"""`tokenguard report`: what was spent, by whom, on what."""
+"""`tokenguard report`: what was spent, by whom, on what, and what repetitions wasted."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tokenguard.cli.terminal import document, say, show
 from tokenguard.core.clock import SystemClock
 from tokenguard.errors import SettingsError
 from tokenguard.reports.instants import instant
+from tokenguard.reports.loops import loop_report
 from tokenguard.reports.spend import SpendReport, spend_report
 from tokenguard.reports.unpriced import unpriced_models, unpriced_table
 
@@ -79,6 +80,24 @@ def unpriced(since: Since = None, until: Until = None, as_json: Json = False, da
         for toml in dict.fromkeys(row.toml for row in rows if row.toml):
             say("", "Paste into your price file (docs/prices.md), with the provider's numbers:", toml)
     raise typer.Exit(FINDING if rows else 0)
+
+
+@app.command()
+def loops(
+    *, since: Since = None, until: Until = None, limit: Limit = None, as_json: Json = False, database: Database = None
+) -> None:
+    """Repetitions that were steered, blocked or stopped: what they wasted, and what stopping them averted."""
+    began, ends = _window(since, until)
+    with opened(database) as ledger:
+        report = loop_report(ledger, since=began, until=ends)
+        place = ledger.name
+    if as_json:
+        document({**report.json(), "ledger": place})
+    elif not report.rows:
+        say(f"Nothing was found to repeat itself in that time. Ledger: {place}")
+    else:
+        show(report.table(limit))
+        say("", "wasted: what the repetitions after the first one cost.", report.assumption, f"ledger: {place}")
 
 
 def _window(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:

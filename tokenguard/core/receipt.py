@@ -161,8 +161,7 @@ class Receipt:
             below = [id(child) for child in one.children]
             sums[id(one)] = _added(_own(one), *(sums[child] for child in below))
             documents[id(one)] = _document(one, sums[id(one)], [documents[child] for child in below])
-        # Once, for the whole tree: repeated at each level they would grow with its square.
-        return {**documents[id(self)], "loops": [loop.json() for loop in self.loops]}
+        return documents[id(self)]
 
     def __str__(self) -> str:
         lines = [*_render(self), *map(loop_sentence, self.loops), f"ledger: {self.ledger}"]
@@ -201,6 +200,7 @@ def _document(receipt: Receipt, sums: tuple[int, ...], children: list[dict[str, 
         "assumed_usd": Money.from_pico(assumed).json(),
         "wasted_usd": Money.from_pico(wasted).json(),
         "averted_usd": Money.from_pico(averted).json(),
+        "own_loops": [loop.json() for loop in receipt.own_loops],
         "calls": calls,
         "steps": steps,
         "tokens": tokens,

@@ -42,8 +42,7 @@ class Anchor:
     """Runs and agents ever begun below it."""
     spawns: tuple[tuple[int, int], ...] = ()
     """(second since 1970, how many began in it) of the last minute, where spawns are limited; on the ledger's clock."""
-    usd_per_minute: int | None = None
-    """In pico-dollars."""
+    usd_per_minute_pico: int | None = None
     tokens_per_minute: int | None = None
     flow: tuple[tuple[int, int, int], ...] = ()
     """(second since 1970, pico-dollars, tokens settled in it) of the last minute, where that is limited; same clock."""
@@ -87,7 +86,7 @@ def anchor_of(node_id: str, limits: Limits | None) -> Anchor | None:
     shape = (limits.depth, limits.children, limits.descendants, limits.spawns_per_minute)
     if {*shape, usd, limits.tokens_per_minute} == {None}:
         return None
-    return Anchor(node_id, *shape, usd_per_minute=usd, tokens_per_minute=limits.tokens_per_minute)
+    return Anchor(node_id, *shape, usd_per_minute_pico=usd, tokens_per_minute=limits.tokens_per_minute)
 
 
 def limits_of(anchor: Anchor) -> Limits:
@@ -97,7 +96,7 @@ def limits_of(anchor: Anchor) -> Limits:
         children=anchor.children,
         descendants=anchor.descendants,
         spawns_per_minute=anchor.spawns_per_minute,
-        usd_per_minute=None if anchor.usd_per_minute is None else Money.from_pico(anchor.usd_per_minute),
+        usd_per_minute=None if anchor.usd_per_minute_pico is None else Money.from_pico(anchor.usd_per_minute_pico),
         tokens_per_minute=anchor.tokens_per_minute,
     )
 
@@ -151,7 +150,10 @@ def judge_flow(path: Sequence[str], anchors: Sequence[Anchor], second: int) -> T
     for one in sorted(anchors, key=lambda one: place[one.node_id]):
         recent = [(usd, tokens) for at, usd, tokens in one.flow if _counts(at, second)]
         usd, tokens = (sum(amounts) for amounts in zip(*recent, strict=True)) if recent else (0, 0)
-        limits = (("usd_per_minute", usd, one.usd_per_minute), ("tokens_per_minute", tokens, one.tokens_per_minute))
+        limits = (
+            ("usd_per_minute", usd, one.usd_per_minute_pico),
+            ("tokens_per_minute", tokens, one.tokens_per_minute),
+        )
         for kind, count, limit in limits:
             if limit is not None and count >= limit > 0:
                 return TooFast(one.node_id, kind, count, limit)

@@ -37,7 +37,7 @@ def count_in(tx: Tx, entry: Entry, anchors: Sequence[Anchor], now: datetime) -> 
         tx.run(tx.statements.lives(), {"id": entry.owner, "lease_until": now + timedelta(seconds=LEASE_S)})
     own = anchor_of(entry.id, entry.limits)
     if own is not None:
-        check_size(tx, Unit.USD, own.usd_per_minute or 0)
+        check_size(tx, Unit.USD, own.usd_per_minute_pico or 0)
         check_size(tx, Unit.TOKENS, own.tokens_per_minute or 0)
         tx.run(tx.statements.insert(schema.anchor), _row(own))
 
@@ -60,7 +60,7 @@ def _row(anchor: Anchor) -> Mapping[str, Any]:
         "spawns_per_minute": anchor.spawns_per_minute,
         "begun": 0,
         "spawns": [],
-        "usd_per_minute": anchor.usd_per_minute,
+        "usd_per_minute_pico": anchor.usd_per_minute_pico,
         "tokens_per_minute": anchor.tokens_per_minute,
         "flow": None,
     }
@@ -72,7 +72,18 @@ def _counts(anchor: Anchor) -> Mapping[str, Any]:
 
 def anchor_in(row: Sequence[Any]) -> Anchor:
     """An anchor's columns, in their order; what flowed below it is pacing.py's to read."""
-    node_id, depth, children, descendants, per_minute, begun_below, spawns, usd_per_minute, tokens_per_minute, _ = row
+    (
+        node_id,
+        depth,
+        children,
+        descendants,
+        per_minute,
+        begun_below,
+        spawns,
+        usd_per_minute_pico,
+        tokens_per_minute,
+        _,
+    ) = row
     return Anchor(
         node_id,
         depth,
@@ -81,7 +92,7 @@ def anchor_in(row: Sequence[Any]) -> Anchor:
         per_minute,
         begun_below,
         tuple((at, count) for at, count in spawns),
-        usd_per_minute=usd_per_minute,
+        usd_per_minute_pico=usd_per_minute_pico,
         tokens_per_minute=tokens_per_minute,
     )
 

@@ -62,7 +62,7 @@ def _anchors(tx: Tx, paced: Sequence[str], *, locked: bool) -> tuple[list[Anchor
     params: dict[str, Any] = {f"id_{place}": node_id for place, node_id in enumerate(paced)}
     rows = tx.rows(tx.statements.paced(len(paced), locks=locked), {**params, "now": tx.began})
     anchors = [
-        Anchor(node_id, None, None, None, None, usd_per_minute=usd, tokens_per_minute=tokens, flow=_flow(flow))
+        Anchor(node_id, None, None, None, None, usd_per_minute_pico=usd, tokens_per_minute=tokens, flow=_flow(flow))
         for node_id, usd, tokens, flow, _ in rows
     ]
     return anchors, int(rows[0][-1].timestamp()) if rows else 0

@@ -108,7 +108,7 @@ anchor: Final = sa.Table(
     _count("begun"),
     # [[second since 1970, how many began in it], …] of the last minute.
     _json("spawns"),
-    _pico("usd_per_minute", null=True),
+    _pico("usd_per_minute_pico", null=True),
     _pico("tokens_per_minute", null=True),
     # [[second since 1970, pico-dollars, tokens settled in it], …] of the last minute, where that is limited.
     _json("flow", null=True),

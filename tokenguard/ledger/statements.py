@@ -139,7 +139,7 @@ class Statements:
 
     def _paced(self, count: int, *, locks: bool) -> Statement:
         row = schema.anchor.c
-        columns = (row.node_id, row.usd_per_minute, row.tokens_per_minute, row.flow, self.now.label("now"))
+        columns = (row.node_id, row.usd_per_minute_pico, row.tokens_per_minute, row.flow, self.now.label("now"))
         clause = sa.select(*columns).where(row.node_id.in_(_binds("id", count))).order_by(row.node_id)
         return Statement(clause.with_for_update() if locks else clause, self.dialect, columns)
 

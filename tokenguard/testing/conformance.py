@@ -20,14 +20,15 @@ from typing import Any
 
 from tokenguard.core.account import Amounts, Scope, accounts_on
 from tokenguard.core.adjusting import Adjustment, Adjusts
-from tokenguard.core.books import Booking, CallFacts, Closure, Entry, Hold, Kind, Status
-from tokenguard.core.budget import Budget, Unit
+from tokenguard.core.books import Booking, CallFacts, Closure, Entry, GuardEvent, Hold, Kind, Status
+from tokenguard.core.budget import Budget, Limits, Unit
 from tokenguard.core.money import Money
-from tokenguard.core.ports import Backend, Ledger, Request
+from tokenguard.core.ports import Ledger
+from tokenguard.core.tree import TooFast
 from tokenguard.core.usage import Quality
 from tokenguard.core.verdict import Ask, Grant, Reason, Short
 from tokenguard.errors import AdjustRefused, LedgerConflict
-from tokenguard.testing.model_server import ModelServer, Reply
+from tokenguard.testing.backend_conformance import BackendConformance
 
 __all__ = ["BackendConformance", "LedgerConformance"]
 
@@ -246,7 +247,57 @@ class LedgerConformance(ABC):
         assert sum(row.usd.pico for row in spend) == 6 * _CENT
         assert sum(row.calls for row in spend) == 3  # noqa: PLR2004  # three calls above
 
-    def _hold(self, *, usd: str | None = None, path: tuple[Scope, ...] | None = None) -> Hold:
+    def test_what_flows_below_a_limited_run_stops_the_next_call_until_it_is_resumed(self) -> None:
+        """Money per minute is the run's, whichever process settles it; paths without such a run never ask."""
+        self._enter("run-1", Limits(usd_per_minute="0.02"))
+        for _ in range(2):
+            hold = self._hold(usd="1", paced=("run-1",))
+            self.ledger.reserve(hold, _ask(1))
+            self.ledger.settle(hold.id, _booking(1))
+
+        refused = self.ledger.reserve(self._hold(usd="1", paced=("run-1",)), _ask(1))
+        elsewhere = self.ledger.reserve(self._hold(usd="1"), _ask(1))
+        self.ledger.close_run(Closure("run-1", "velocity_exceeded", "too fast", {}, _NOON, "ada"))
+        self.ledger.reopen("run-1", by="ada", why="it was meant", at=_NOON)
+        granted = self.ledger.reserve(self._hold(usd="1", paced=("run-1",)), _ask(1))
+
+        assert refused == TooFast("run-1", "usd_per_minute", 2 * _CENT, 2 * _CENT)
+        assert isinstance(elsewhere, Grant)
+        assert isinstance(granted, Grant)
+
+    def test_lineage_tells_the_limits_that_a_process_which_joins_must_know(self) -> None:
+        """Its calls say which runs above them limit what flows."""
+        self._enter("run-1", Limits(usd_per_minute="0.02"))
+
+        assert [one.limits for one in self.ledger.lineage("run-1")] == [Limits(usd_per_minute="0.02")]
+
+    def test_the_state_of_loop_rules_is_what_was_kept_last(self) -> None:
+        """A process that takes another's place goes on where that one was."""
+        self._enter("run-1")
+        nothing = self.ledger.recall("run-1")
+        self.ledger.remember("run-1", {"rounds": [["read", 1]]}, _NOON)
+        self.ledger.remember("run-1", {"rounds": [["read", 2]]}, _NOON)
+
+        assert nothing is None
+        assert self.ledger.recall("run-1") == {"rounds": [["read", 2]]}
+
+    def test_a_repetition_is_told_once_with_what_it_wasted_and_averted(self) -> None:
+        """However many rungs acted: the highest waste, and all that was averted."""
+        for number, (rung, wasted) in enumerate((("block", "0.03"), ("stop", "0.04"), ("block", "0.02"))):
+            evidence = {"subject": "read", "fingerprint": "f"}
+            facts = {"rung": rung, "applied": True, "rule": "cycle", "repeats": 4 + number, "evidence": evidence}
+            money = {"wasted": wasted, "averted": "0.01", "assumption": "one more"}
+            event = GuardEvent(f"e-{number}", _NOON, "looped", "run-1", None, "It repeats.", {**facts, **money})
+            self.ledger.record(event)
+
+        (found,) = self.ledger.loops(["run-1"])
+
+        assert (found.wasted, found.averted, found.rung) == (Money("0.04"), Money("0.03"), "stop")
+        assert self.ledger.loops(["nobody"]) == self.ledger.loops(until=_NOON) == ()
+
+    def _hold(
+        self, *, usd: str | None = None, path: tuple[Scope, ...] | None = None, paced: tuple[str, ...] = ()
+    ) -> Hold:
         path = path or (_scope("scope:acme", usd=usd),)
         facts = CallFacts("call", 1, "chat", "gpt-5-mini", "openai", "run-1", "run-1", "run-1", None, "acme")
         return Hold(
@@ -258,77 +309,15 @@ class LedgerConformance(ABC):
             scope_keys=tuple(scope.key for scope in path),
             run_ids=("run-1",),
             facts=facts,
+            paced=paced,
         )
 
-    def _enter(self, run_id: str) -> None:
-        self.ledger.enter(Entry(run_id, Kind.RUN, run_id, run_id, None, "acme", _NOON, "conformance", path=(run_id,)))
+    def _enter(self, run_id: str, limits: Limits | None = None) -> None:
+        entry = Entry(run_id, Kind.RUN, run_id, run_id, None, "acme", _NOON, "conformance", path=(run_id,))
+        self.ledger.enter(replace(entry, runs=(run_id,), limits=limits))
 
     def _state(self, hold: Hold) -> Any:
         return self.ledger.states(hold.accounts)[0]
-
-
-class BackendConformance(ABC):
-    """What every backend promises. Inherit it and give `make_backend` and the `model` that reaches the server."""
-
-    model = "openai/any"
-
-    @abstractmethod
-    def make_backend(self) -> Backend:
-        """The backend to test."""
-
-    def test_a_whole_reply_says_its_usage_and_its_text(self) -> None:
-        """What was reported comes out as it went in."""
-        with ModelServer(Reply(text="four is the answer", prompt_tokens=12)) as server:
-            backend = self.make_backend()
-            part = backend.read("chat", backend.send(self._request(server)))
-
-        assert part.usage is not None
-        assert (part.usage["prompt_tokens"], part.usage["completion_tokens"]) == (12, 4)
-        assert part.text == "four is the answer"
-
-    def test_usage_that_the_provider_did_not_send_is_not_invented(self) -> None:
-        """None, never zero."""
-        with ModelServer(Reply(text="four", usage_mode="never")) as server:
-            backend = self.make_backend()
-            part = backend.read("chat", backend.send(self._request(server)))
-
-        assert part.usage is None
-
-    def test_one_send_is_one_request_even_when_it_fails(self) -> None:
-        """Nobody below the guard repeats a request."""
-        with ModelServer(Reply(status=500)) as server:
-            backend = self.make_backend()
-            failure = _failure_of(backend, self._request(server))
-
-        assert server.count == 1
-        assert failure.retryable
-        assert not failure.billed
-
-    def test_a_connection_cut_after_sending_may_have_been_billed(self) -> None:
-        """Nobody knows, so it counts as billed."""
-        with ModelServer(Reply(cut="request")) as server:
-            backend = self.make_backend()
-            failure = _failure_of(backend, self._request(server))
-
-        assert server.count == 1
-        assert failure.billed
-
-    def test_a_closed_stream_stops_the_server(self) -> None:
-        """Closing reaches the other end."""
-        with ModelServer(Reply(completion_tokens=500, pace_s=0.005)) as server:
-            backend = self.make_backend()
-            stream = backend.send(self._request(server, stream=True))
-            for _ in range(20):
-                next(stream)
-            backend.close_stream(stream)
-            server.wait_idle(5)
-            sent = server.sent_chunks[0]
-
-        assert sent < 100  # noqa: PLR2004  # of five hundred
-
-    def _request(self, server: ModelServer, **options: Any) -> Request:
-        messages = [{"role": "user", "content": "how many?"}]
-        return Request("chat", self.model, {"messages": messages, "api_base": server.url, "api_key": "none", **options})
 
 
 def _scope(key: str, per: str = "total", **budget: Any) -> Scope:
@@ -346,14 +335,6 @@ def _booking(cents: int) -> Booking:
 
 def _refund(hold: Hold, cents: int) -> Adjustment:
     return Adjustment("refund-1", hold.id, Adjusts.REFUND, cents * _CENT, "an outage was credited", "ada", _NOON)
-
-
-def _failure_of(backend: Backend, request: Request) -> Any:
-    try:
-        backend.send(request)
-    except Exception as error:  # noqa: BLE001  # whatever the provider's library raises is what is classified
-        return backend.failure(error)
-    raise AssertionError("the request did not fail")
 
 
 def _raises(kind: type[Exception], act: Any) -> bool:

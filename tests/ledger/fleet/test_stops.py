@@ -15,6 +15,10 @@ from typer.testing import CliRunner
 import tokenguard as tg
 from tokenguard.backends.scripted import ScriptedBackend, ScriptedReply
 from tokenguard.cli.main import app
+from tokenguard.core.clock import SystemClock
+from tokenguard.core.ids import RandomIds
+from tokenguard.core.stops import closure_of
+from tokenguard.ledger.sql import SqlLedger
 from tokenguard.testing.model_server import ModelServer, Reply
 from tokenguard.testing.model_server.requests import RecordedRequest
 
@@ -43,9 +47,27 @@ def pass_a_limit(guard: tg.Guard, run_id: str, database: str) -> None:
         raise AssertionError("not reached")
 
 
+def find_a_loop(guard: tg.Guard, run_id: str, database: str) -> None:
+    """Close the run as the loop rules do, whichever of them."""
+    owner = {"scope": "run fleet", "scope_key": f"run:{run_id}"}
+    error = tg.LoopDetected("It repeats itself.", **owner, rule="cycle", repeats=6, evidence={"subject": "read"})
+    ledger = SqlLedger.open(database, SystemClock(), RandomIds())
+    assert ledger.close_run(closure_of(error, run_id=run_id, at=SystemClock().now(), by="another process"))
+    ledger.dispose()
+
+
+def pay_too_fast(guard: tg.Guard, run_id: str, database: str) -> None:
+    guard.charge("browser", usd="5")
+    with pytest.raises(tg.VelocityExceeded):
+        guard.completion(PENNY, ask(0), max_tokens=400)
+
+
 @pytest.mark.parametrize(
     ("act", "kind", "code"),
     [
+        (find_a_loop, "sync", "loop_detected"),
+        (find_a_loop, "async", "loop_detected"),
+        (pay_too_fast, "sync", "velocity_exceeded"),
         (kill, "sync", "run_revoked"),
         (kill, "async", "run_revoked"),
         (stop_by_hand, "sync", "run_revoked"),
@@ -58,7 +80,9 @@ def test_a_stop_in_one_process_ends_the_streams_of_another_within_a_second(  # n
     backend = ScriptedBackend(lambda _: ScriptedReply("answer", usage=PENNY_USAGE))
     guard = tg.Guard(database=database, backend=backend, prices=PRICES)
 
-    with ModelServer(script) as server, guard, guard.run("fleet", limits=tg.Limits(descendants=1)) as run:
+    limits = tg.Limits(descendants=1, usd_per_minute="5")
+
+    with ModelServer(script) as server, guard, guard.run("fleet", limits=limits) as run:
         joined = start("streamer.py", database, run.token(), server.url, kind)
         hears(joined, "streaming")
         act(guard, run.id, database)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from tokenguard.calls.receipts import run_receipt
 from tokenguard.cli.demo.agent import QUESTION, Ask, Researcher
 from tokenguard.core import events
 from tokenguard.core.budget import Budget
 from tokenguard.core.clock import SystemClock
 from tokenguard.core.ids import RandomIds
 from tokenguard.core.money import Money
-from tokenguard.core.receipt import Receipt
 from tokenguard.errors import SpendRefused, TokenguardError, find_stop
 from tokenguard.guard import Guard
 from tokenguard.ledger.sql import SqlLedger
@@ -20,6 +20,7 @@ from tokenguard.reports.spend import SpendReport, spend_report
 if TYPE_CHECKING:
     from tokenguard.cli.demo.screen import Screen
     from tokenguard.core.ports import Backend
+    from tokenguard.core.receipt import Receipt
     from tokenguard.testing.model_server import ModelServer
 
 __all__ = ["Outcome", "run_guarded"]
@@ -93,9 +94,11 @@ async def run_guarded(
     ledger = SqlLedger.open(database, SystemClock(), RandomIds())
     try:
         root_id = progress.root_id or ledger.runs(1)[0].id
+        receipt = run_receipt(ledger, root_id)
+        assert receipt is not None, "the agent has run"
         return Outcome(
             cap=cap,
-            receipt=Receipt.of(ledger.tree(root_id), ledger=ledger.name),
+            receipt=receipt,
             spend=spend_report(ledger, ("agent", "model"), since=progress.began),
             ended_by=ended_by,
             arrived=None if server is None else server.count,
