@@ -30,6 +30,10 @@ class Finding:
     """What the equal rounds after the first one cost, as far as this process knows."""
     mean_pico: int = 0
     """What one of them cost on average: what one more would have."""
+    source: str = "messages"
+    """Where it was seen: in the `messages`, in the `tools` of this process, or in the `answers`."""
+    blocked: bool = False
+    """The latest of them is a tool that was not run: the model has yet to read why."""
 
     def evidence(self) -> dict[str, Any]:
         """What goes into events and errors beside rule and repeats."""

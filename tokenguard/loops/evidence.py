@@ -1,0 +1,189 @@
+"""What a conversation shows of its tool calls: rounds of calls with their results, the latest first.
+
+A round is everything that one assistant turn asked for. Read are the chat shape (`tool_calls` and `tool` messages), the
+Responses shape (`function_call`, `function_call_output`) and content blocks (`tool_use`, `tool_result`), as dicts or
+as a library's objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+from tokenguard.core.untrusted import field_of, list_of
+
+__all__ = ["BLOCKED_PREFIX", "FOLDED_PREFIX", "Called", "Ending", "Turn", "asked_for", "ending", "turns_from_end"]
+
+BLOCKED_PREFIX: Final = "[tokenguard] "
+"""How the results begin that a model gets for a tool we did not run."""
+FOLDED_PREFIX: Final = "[tokenguard folded "
+"""How the marker begins that stands for a result we folded."""
+
+_CALLS_MAX: Final = 128
+"""Of one turn's calls so many are looked at."""
+_SILENT_MAX: Final = 64
+"""So many messages without a tool call are walked back over in search of one."""
+
+
+@dataclass(slots=True)
+class Called:
+    """One call of a turn, as it stands in the messages."""
+
+    call_id: str
+    tool: str
+    arguments: Any
+    result: Any = None
+    answered: bool = False
+    failed: bool = False
+    """The message says itself that the result is an error."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """An assistant turn that called tools."""
+
+    position: int
+    """Of its message in the conversation."""
+    calls: list[Called] = field(default_factory=list[Called])
+
+    @property
+    def ids(self) -> str:
+        """Its calls' ids in one text; empty where it has none."""
+        return "\n".join(call.call_id for call in self.calls)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a conversation ends."""
+
+    monologue: int
+    """Assistant messages in a row at the end, without tool calls, by one name."""
+    name: str
+    spoken: Any
+    """What the user said after the latest tool round; None: nothing."""
+    on_tools: bool
+    """The latest tool round is what it ends with, apart from what the user or the system said after it."""
+
+
+def turns_from_end(messages: Sequence[Any]) -> Iterator[Turn]:
+    """The turns whose calls were answered, the latest first."""
+    results: dict[str, tuple[Any, bool]] = {}
+    pending: Turn | None = None
+    silent = 0
+    for position in range(len(messages) - 1, -1, -1):
+        message = messages[position]
+        calls = asked_for(message)
+        if _get(message, "type") == "function_call":
+            # Calls of one turn are items in a row.
+            pending = pending or Turn(position)
+            pending.position = position
+            pending.calls[:0] = calls
+            continue
+        if pending is not None:
+            if turn := _answered(pending, results):
+                yield turn
+            pending = None
+        if calls:
+            if turn := _answered(Turn(position, calls), results):
+                yield turn
+            silent = 0
+        elif not _note_results(message, results):
+            silent += 1
+            if silent > _SILENT_MAX:
+                return
+    if pending is not None and (turn := _answered(pending, results)):
+        yield turn
+
+
+def asked_for(message: Any) -> list[Called]:
+    """The tool calls of one message or item; of a reply's too."""
+    found: list[Called] = []
+    for call in list_of(_get(message, "tool_calls"))[:_CALLS_MAX]:
+        function = _get(call, "function")
+        found.append(Called(_word(_get(call, "id")), _word(_get(function, "name")), _get(function, "arguments")))
+    if found:
+        return found
+    if _get(message, "type") == "function_call":
+        return [Called(_word(_get(message, "call_id")), _word(_get(message, "name")), _get(message, "arguments"))]
+    content = _get(message, "content")
+    if isinstance(content, list | tuple):
+        return [
+            Called(_word(_get(block, "id")), _word(_get(block, "name")), _get(block, "input"))
+            for block in cast("Sequence[Any]", content)[:_CALLS_MAX]
+            if _get(block, "type") == "tool_use"
+        ]
+    return []
+
+
+def ending(messages: Sequence[Any]) -> Ending:
+    """How the conversation ends; looks at its last 64 messages at most."""
+    monologue, name, spoken, on_tools = 0, "", None, False
+    for position in range(len(messages) - 1, max(-1, len(messages) - 1 - _SILENT_MAX), -1):
+        message = messages[position]
+        role = _get(message, "role")
+        if role == "assistant" and not asked_for(message):
+            if spoken is not None:
+                break
+            speaker = _word(_get(message, "name"))
+            if monologue and speaker != name:
+                break
+            monologue, name = monologue + 1, speaker
+        elif _note_results(message, {}):
+            on_tools = not monologue
+            break
+        elif role == "user":
+            if monologue:
+                break
+            spoken = _get(message, "content") if spoken is None else spoken
+        elif asked_for(message):
+            break
+    return Ending(monologue, name, spoken, on_tools)
+
+
+def _answered(turn: Turn, results: dict[str, tuple[Any, bool]]) -> Turn | None:
+    """The turn with what its calls gave, without those that gave nothing yet; None: nothing gave anything."""
+    answered = False
+    for call in turn.calls:
+        if call.call_id in results:
+            call.result, call.failed = results[call.call_id]
+            call.answered = answered = True
+    results.clear()
+    return turn if answered else None
+
+
+def _note_results(message: Any, results: dict[str, tuple[Any, bool]]) -> bool:
+    """Note the results that a message carries; whether it carries any. The first of two for one call is the newer."""
+    if _get(message, "role") == "tool":
+        results.setdefault(_word(_get(message, "tool_call_id")), (_get(message, "content"), False))
+        return True
+    if _get(message, "type") == "function_call_output":
+        results.setdefault(_word(_get(message, "call_id")), (_get(message, "output"), False))
+        return True
+    content = _get(message, "content")
+    carries = False
+    if isinstance(content, list | tuple):
+        for block in cast("Sequence[Any]", content)[:_CALLS_MAX]:
+            if _get(block, "type") == "tool_result":
+                failed = _get(block, "is_error") is True
+                results.setdefault(_word(_get(block, "tool_use_id")), (_get(block, "content"), failed))
+                carries = True
+    return carries
+
+
+def _get(value: Any, name: str) -> Any:
+    """A field, or None where there is none or reading it fails."""
+    if type(value) is dict:
+        return cast("Mapping[str, Any]", value).get(name)
+    if value is None or isinstance(value, str):
+        return None
+    try:
+        return field_of(value, name)
+    # Messages may be anybody's objects, and what reads them must never harm the call they are for.
+    except Exception:  # noqa: BLE001
+        return None
+
+
+def _word(value: Any) -> str:
+    """A name or id as a short text; anything else as none."""
+    return value[:200] if isinstance(value, str) else ""

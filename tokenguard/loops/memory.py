@@ -1,0 +1,363 @@
+"""What one run did lately, and what of it repeats."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any, Final
+
+from tokenguard.core.ladder import Loops
+from tokenguard.core.untrusted import field_of, list_of
+from tokenguard.loops.evidence import FOLDED_PREFIX, Ending, Turn, asked_for, ending, turns_from_end
+from tokenguard.loops.finding import Finding
+from tokenguard.loops.rounds import Digester, Round, of_state, text_of
+from tokenguard.loops.rules import PERIODS, about_to_repeat, found, strongest
+
+__all__ = ["LoopMemory"]
+
+_STATE_BYTES_MAX: Final = 15_000
+_HISTORY_MAX: Final = 200
+_FEW: Final = 64
+"""So many ids, costs, refusals and pardons are remembered, the latest ones."""
+_LONG_AGO: Final = float("-inf")
+
+
+class LoopMemory:
+    """What one run (or agent) did lately, as keyed digests, counts and sizes; never text.
+
+    Not thread-safe: callers hold the tree lock. Bounded: some dozens of rounds, whatever comes.
+    """
+
+    changed: bool
+    """Something happened since the last `dump`."""
+
+    def __init__(self, loops: Loops, *, key: bytes = b"", folded: str = FOLDED_PREFIX) -> None:
+        """An empty memory.
+
+        Args:
+            loops: Its window, and the rules that are off. The rungs are the caller's to apply.
+            key: For the digests: a secret of the ledger.
+            folded: Near their start, results that were folded carry this; empty: none are.
+        """
+        self.changed = False
+        self._loops = loops
+        self._digester = Digester(key, folded)
+        rungs = [one for one in (loops.steer_at, loops.block_at, loops.stop_at) if one is not None]
+        self._history = min(_HISTORY_MAX, max(loops.window, max(rungs, default=0) * PERIODS[-1]))
+        self._tracks = {name: _Track() for name in ("messages", "tools", "answers")}
+        self._known: dict[str, int] = {}
+        """Digest of a noted turn's ids -> where its message stood."""
+        self._ids_recur = False
+        """The server gives the same ids again and again: then the position tells rounds apart."""
+        self._costs: dict[str, int] = {}
+        """Digest of a reply's ids -> what it cost; taken out when its round is noted."""
+        self._voiced: dict[str, int] = {}
+        """Digest of what a user said after a round -> how many rounds there were then."""
+        self._forgiven: dict[str, None] = {}
+        self._cut = False
+        """The last answer ended because it was too long: the next one goes on with it."""
+        self._first_end_s = _LONG_AGO
+        self._ends_s: dict[str, float] = {}
+
+    def asked(self, messages: Sequence[Any]) -> Finding | None:
+        """Note the rounds that a conversation shows, before it is sent; the strongest repetition it ends in.
+
+        The same conversation sent again counts nothing twice. Where it ends with words of a user, these were said after
+        an earlier round too (a framework's "go on"), or nothing is found: a person took part.
+        """
+        fresh: list[tuple[str, Turn]] = []
+        latest = ""
+        for turn in turns_from_end(messages):
+            name = self._digester.of(turn.ids)
+            latest = latest or name
+            if len(fresh) >= self._history or not self._is_new(name, turn, messages):
+                break
+            fresh.append((name, turn))
+        track = self._tracks["messages"]
+        for name, turn in reversed(fresh):
+            self._note(track, name, turn)
+        end = ending(messages)
+        if end.monologue:
+            return self._monologue(end)
+        if not latest or not end.on_tools or (end.spoken is not None and not self._said_before(end.spoken)):
+            return None
+        return self._told("messages", self._found(track, latest, fresh=bool(fresh)))
+
+    def answered(
+        self, answer_key: str, reply: Mapping[str, Any], *, model: str, began_s: float, ended_s: float, cost_pico: int
+    ) -> Finding | None:
+        """Note an answer, by a key that is equal for equal prompt and completion.
+
+        A call that began before its equal had ended belongs to the same round and is not counted again.
+
+        Args:
+            answer_key: Opaque; only its digest is kept.
+            reply: The answer: what its tool calls cost is known by their ids.
+            model: Names the finding.
+            began_s: On the monotonic clock, as `ended_s`.
+            ended_s: When it was complete.
+            cost_pico: What it cost.
+        """
+        self.changed = True
+        if calls := _calls_of(reply):
+            _keep(self._costs, self._digester.of(Turn(0, calls).ids), cost_pico)
+        self._cut = _ending_of(reply) == "length"
+        name = self._digester.of(answer_key)
+        if began_s < self._ends_s.get(name, _LONG_AGO):
+            return None
+        _keep(self._ends_s, name, ended_s)
+        track = self._tracks["answers"]
+        track.note(Round(name, (), cost_pico), self._history)
+        track.refused = {one: count for one, count in track.refused.items() if one == name}
+        members = [one for one in track.rounds[-self._loops.window :] if one.name == name]
+        if len(members) < 2 or self._is_off("same_prompt_same_completion"):  # noqa: PLR2004 - once is no repetition
+            return None
+        costs_pico = [one.cost_pico for one in members]
+        return self._told(
+            "answers",
+            [
+                Finding(
+                    rule="same_prompt_same_completion",
+                    repeats=len(members),
+                    window=self._loops.window,
+                    subject=model,
+                    fingerprint=name,
+                    wasted_pico=sum(costs_pico[1:]),
+                    mean_pico=sum(costs_pico) // len(costs_pico),
+                )
+            ],
+        )
+
+    def calling(self, tool: str, arguments: Any) -> Finding | None:
+        """What running a tool would repeat, this time counted; None: nothing, or its results changed the last time."""
+        call = self._digester.asked(tool, arguments)
+        return self._told("tools", about_to_repeat(self._tracks["tools"].rounds, call, self._loops, self._digester))
+
+    def returned(self, tool: str, arguments: Any, result: Any, *, began_s: float, ended_s: float) -> Finding | None:
+        """Note what a tool gave (or the exception it raised); calls that were in flight together are one round."""
+        track = self._tracks["tools"]
+        call = self._digester.asked(tool, arguments)
+        seen = self._digester.seen(call, result, failed=False, past=track.rounds)
+        together = began_s < self._first_end_s
+        if together or began_s < self._ends_s.get(seen.key, _LONG_AGO):
+            _keep(self._ends_s, seen.key, ended_s)
+            if not together or any(one.pair == seen.pair for one in track.rounds[-1].seen):
+                return None
+            track.rounds[-1].add([seen])
+        else:
+            self._first_end_s = ended_s
+            _keep(self._ends_s, seen.key, ended_s)
+            track.note(Round("", [seen]), self._history)
+        self.changed = True
+        findings = found(track.rounds, self._loops, self._digester, seen)
+        track.progress(findings)
+        return self._told("tools", findings)
+
+    def refused(self, finding: Finding) -> Finding:
+        """Count a call or tool that was refused for a finding as one more repetition, until the run makes progress."""
+        self.changed = True
+        refused = self._tracks[finding.source].refused
+        _keep(refused, finding.fingerprint, refused.get(finding.fingerprint, 0) + 1)
+        return replace(finding, repeats=finding.repeats + 1)
+
+    def forgive(self, fingerprint: str) -> None:
+        """A person resumed the run: that repetition, and what else the run shows now, is never found again."""
+        self.changed = True
+        _keep(self._forgiven, fingerprint, None)
+        for name in ("messages", "tools"):
+            rounds = self._tracks[name].rounds
+            for one in found(rounds, self._loops, self._digester) if rounds else ():
+                _keep(self._forgiven, one.fingerprint, None)
+        for track in self._tracks.values():
+            track.refused.clear()
+
+    def dump(self) -> dict[str, Any]:
+        """The memory as JSON of less than 16 kB; the oldest rounds are left out where it would be more."""
+        self.changed = False
+        state: dict[str, Any] = {"by": self._digester.of(_FORMAT)}
+        rounds = self._history
+        while True:
+            state |= {
+                "rounds": {
+                    name: [one.state() for one in track.rounds[-rounds:]] for name, track in self._tracks.items()
+                },
+                "refused": {name: track.refused for name, track in self._tracks.items()},
+                "known": self._known,
+                "ids_recur": self._ids_recur,
+                "costs": self._costs,
+                "voiced": self._voiced,
+                "noted": self._tracks["messages"].noted,
+                "forgiven": list(self._forgiven),
+                "cut": self._cut,
+            }
+            # A copy: what the caller keeps must not change with the next call.
+            text = json.dumps(state)
+            if len(text) <= _STATE_BYTES_MAX or rounds <= 1:
+                kept: dict[str, Any] = json.loads(text)
+                return kept
+            rounds //= 2
+
+    @classmethod
+    def load(
+        cls, loops: Loops, state: Mapping[str, Any], *, key: bytes = b"", folded: str = FOLDED_PREFIX
+    ) -> LoopMemory:
+        """The memory that `dump` wrote; an empty one where the state is damaged or another ledger's."""
+        memory = cls(loops, key=key, folded=folded)
+        try:
+            memory._restore(state)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return cls(loops, key=key, folded=folded)
+        return memory
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        if state["by"] != self._digester.of(_FORMAT):
+            raise ValueError("written by another ledger or version")
+        for name, track in self._tracks.items():
+            track.rounds = [of_state(one) for one in list_of(state["rounds"][name])[-self._history :]]
+            track.refused = _counts(state["refused"][name])
+        self._known = _counts(state["known"])
+        self._ids_recur = bool(state["ids_recur"])
+        self._costs = _counts(state["costs"])
+        self._voiced = _counts(state["voiced"])
+        self._tracks["messages"].noted = int(state["noted"])
+        self._forgiven = dict.fromkeys(str(one) for one in list_of(state["forgiven"])[-_FEW:])
+        self._cut = bool(state["cut"])
+
+    def _is_new(self, name: str, turn: Turn, messages: Sequence[Any]) -> bool:
+        """Whether a turn was not noted yet: by its ids, and where a server repeats them by its place."""
+        known = self._known.get(name)
+        if known is None or name in self._costs:
+            # An answer with these ids came after they were noted: they are another round's.
+            return True
+        if turn.position <= known:
+            return False
+        if not self._ids_recur and turn.ids:
+            before = (one for one in turns_from_end(messages) if one.position < turn.position)
+            self._ids_recur = any(one.ids == turn.ids for one in islice(before, self._history))
+        return self._ids_recur or not turn.ids
+
+    def _note(self, track: _Track, name: str, turn: Turn) -> None:
+        digester = self._digester
+        seen = [
+            digester.seen(digester.asked(one.tool, one.arguments), one.result, failed=one.failed, past=track.rounds)
+            for one in turn.calls
+            if one.answered
+        ]
+        track.note(Round(name, seen, self._costs.pop(name, 0)), self._history)
+        _keep(self._known, name, turn.position, 2 * self._history)
+        self.changed = True
+
+    def _found(self, track: _Track, name: str, *, fresh: bool) -> list[Finding]:
+        """What the round of this name repeats; a new one that does not repeat what was refused was progress."""
+        place = next((place for place in range(len(track.rounds), 0, -1) if track.rounds[place - 1].name == name), 0)
+        if not place:
+            return []
+        rounds = track.rounds if place == len(track.rounds) else track.rounds[:place]
+        findings = found(rounds, self._loops, self._digester)
+        if fresh:
+            track.progress(findings)
+        return findings
+
+    def _said_before(self, words: Any) -> bool:
+        noted = self._tracks["messages"].noted
+        digest = self._digester.of(text_of(words))
+        first = self._voiced.get(digest)
+        if first is None:
+            _keep(self._voiced, digest, noted)
+            self.changed = True
+        return first is not None and first != noted
+
+    def _monologue(self, end: Ending) -> Finding | None:
+        """Several answers in a row with nothing between them; not the pieces of one that was too long."""
+        if end.monologue < 2 or self._cut or self._is_off("monologue"):  # noqa: PLR2004 - once is no repetition
+            return None
+        costs_pico = [one.cost_pico for one in self._tracks["answers"].rounds[-end.monologue :]]
+        return self._told(
+            "messages",
+            [
+                Finding(
+                    rule="monologue",
+                    repeats=end.monologue,
+                    window=end.monologue,
+                    subject=end.name or "assistant",
+                    fingerprint=self._digester.of(f"monologue\n{end.name}"),
+                    wasted_pico=sum(costs_pico[1:]),
+                    mean_pico=sum(costs_pico) // len(costs_pico) if costs_pico else 0,
+                )
+            ],
+        )
+
+    def _told(self, source: str, findings: list[Finding]) -> Finding | None:
+        """The strongest of them, with the refusals since, without what a person forgave."""
+        if not findings:
+            return None
+        refused = self._tracks[source].refused
+        return strongest(
+            replace(one, repeats=one.repeats + refused.get(one.fingerprint, 0), source=source)
+            for one in findings
+            if one.fingerprint not in self._forgiven
+        )
+
+    def _is_off(self, rule: str) -> bool:
+        return rule in self._loops.off
+
+
+_FORMAT: Final = "tokenguard loops 1"
+
+
+class _Track:
+    """The latest rounds of one kind of evidence, oldest first, and what was refused since the last progress."""
+
+    __slots__ = ("noted", "refused", "rounds")
+
+    def __init__(self) -> None:
+        self.rounds: list[Round] = []
+        self.refused: dict[str, int] = {}
+        self.noted = 0
+
+    def note(self, one: Round, most: int) -> None:
+        self.noted += 1
+        self.rounds.append(one)
+        if len(self.rounds) > most:
+            del self.rounds[0]
+
+    def progress(self, findings: list[Finding]) -> None:
+        """Forget the refusals of whatever the latest round does not repeat."""
+        if self.refused:
+            repeated = {one.fingerprint for one in findings}
+            self.refused = {name: count for name, count in self.refused.items() if name in repeated}
+
+
+def _keep(kept: dict[str, Any], name: str, value: Any, most: int = _FEW) -> None:
+    """Put an entry at the end, and the oldest out."""
+    kept.pop(name, None)
+    kept[name] = value
+    if len(kept) > most:
+        del kept[next(iter(kept))]
+
+
+def _counts(state: Any) -> dict[str, int]:
+    """Names with whole numbers.
+
+    Raises:
+        ValueError: something else.
+    """
+    if not all(type(name) is str and type(count) is int for name, count in state.items()):
+        raise ValueError("not names with whole numbers")
+    return dict(state)
+
+
+def _calls_of(reply: Any) -> list[Any]:
+    """The tool calls of an answer: of its first choice, its items or its content blocks."""
+    if choices := list_of(field_of(reply, "choices")):
+        return asked_for(field_of(choices[0], "message"))
+    items = list_of(field_of(reply, "output"))
+    return [call for item in items for call in asked_for(item)] if items else asked_for(reply)
+
+
+def _ending_of(reply: Any) -> Any:
+    """Why an answer ended, where it says so."""
+    choices = list_of(field_of(reply, "choices"))
+    return field_of(choices[0], "finish_reason") if choices else None

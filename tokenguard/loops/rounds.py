@@ -1,0 +1,217 @@
+"""One round of tool calls as digests, counts and sizes, and how it is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Any, Final, cast
+
+from tokenguard.core.untrusted import list_of, mapping_of
+from tokenguard.loops.canonical import clipped, plain, written
+from tokenguard.loops.evidence import BLOCKED_PREFIX
+from tokenguard.loops.faults import error_class, is_transient
+from tokenguard.loops.volatile import is_nonce, settled, unmarked
+
+__all__ = ["Asked", "Digester", "Round", "Seen", "of_state", "text_of"]
+
+_TELLING: Final = 200
+"""So long a result, the same for calls that differ only in ids and times, is no acknowledgement of different work."""
+_NAME_MAX: Final = 64
+_KEYS_MAX: Final = 8
+_CALLS_MAX: Final = 16
+"""So many different calls of one round are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A call before its result is known."""
+
+    tool: str
+    strict: str
+    loose: str
+    """Without ids and times; the same digest where there are none."""
+    keys: tuple[str, ...]
+    argument_bytes: int
+
+    @property
+    def either(self) -> tuple[str, str]:
+        """Under these a `Seen` may have filed it."""
+        return self.strict, self.loose
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A call with its result."""
+
+    tool: str
+    key: str
+    """Digest of the tool and its arguments."""
+    result: str
+    error: str
+    """Digest of the class of error that the result is; empty: none."""
+    transient: bool
+    blocked: bool
+    folded: bool
+    keys: tuple[str, ...]
+    argument_bytes: int
+    result_bytes: int
+
+    @property
+    def pair(self) -> str:
+        """The same for the same call with the same result."""
+        return self.key + self.result
+
+
+class Round:
+    """What one assistant turn asked for, or what ran together: each different call once."""
+
+    __slots__ = ("cost_pico", "folded", "name", "pairs", "seen", "signature")
+
+    def __init__(self, name: str, seen: Iterable[Seen], cost_pico: int = 0) -> None:
+        self.name = name
+        self.cost_pico = cost_pico
+        self.seen: tuple[Seen, ...] = ()
+        self.pairs: frozenset[str] = frozenset()
+        self.folded = False
+        """The result of one of its calls was folded by us."""
+        self.signature = ""
+        """The same for rounds of the same calls with the same results; empty where waiting may change them."""
+        self.add(seen)
+
+    def add(self, seen: Iterable[Seen]) -> None:
+        """More calls of the same round; equal ones count once."""
+        by_pair = {one.pair: one for one in (*self.seen, *seen)}
+        pairs = sorted(by_pair)[:_CALLS_MAX] if len(by_pair) > 1 else list(by_pair)
+        self.seen = tuple(by_pair[pair] for pair in pairs)
+        self.pairs = frozenset(pair for pair in pairs if not by_pair[pair].transient)
+        self.folded = any(one.folded for one in self.seen)
+        self.signature = "".join(pairs) if self.pairs else ""
+
+    def state(self) -> list[Any]:
+        """As JSON."""
+        calls = [
+            [
+                one.tool,
+                one.key,
+                one.result,
+                one.error,
+                one.transient + 2 * one.blocked + 4 * one.folded,
+                list(one.keys),
+                one.argument_bytes,
+                one.result_bytes,
+            ]
+            for one in self.seen
+        ]
+        return [self.name, self.cost_pico, calls]
+
+
+def of_state(state: Any) -> Round:
+    """The round that `Round.state` wrote.
+
+    Raises:
+        ValueError: something else wrote it.
+    """
+    name, cost_pico, calls = list_of(state)
+    seen: list[Seen] = []
+    for tool, key, result, error, flags, keys, *sizes in calls:
+        words = (tool, key, result, error, *keys)
+        if not all(type(one) is str for one in words) or not all(type(one) is int for one in (flags, *sizes)):
+            raise ValueError("not a round of ours")
+        marks = bool(flags & 1), bool(flags & 2), bool(flags & 4)
+        seen.append(Seen(tool, key, result, error, *marks, tuple(keys), *sizes))
+    if type(name) is not str or type(cost_pico) is not int:
+        raise ValueError("not a round of ours")
+    return Round(name, seen, cost_pico)
+
+
+class Digester:
+    """Makes keyed digests, so that equal texts show only to those who have the ledger."""
+
+    __slots__ = ("_folded", "_key")
+
+    def __init__(self, key: bytes, folded: str) -> None:
+        self._key = key[:64]
+        self._folded = folded
+
+    def of(self, text: str) -> str:
+        """16 hex digits."""
+        return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=self._key).hexdigest()
+
+    def asked(self, tool: str, arguments: Any) -> Asked:
+        """A call, by its tool and arguments; those that only make it differ from the last one are left out."""
+        value = plain(arguments)
+        keys: tuple[str, ...] = ()
+        if type(value) is dict:
+            named = cast("dict[str, Any]", value)
+            keys = tuple(named)
+            if any(is_nonce(name) for name in keys):
+                value = {name: one for name, one in named.items() if not is_nonce(name)}
+        text = written(value)
+        tool = tool[:_NAME_MAX]
+        strict = self.of(f"{tool}\n{text}")
+        loose = unmarked(text)
+        keys = tuple(name[:_NAME_MAX] for name in sorted(keys[:_KEYS_MAX]))
+        return Asked(tool, strict, strict if loose is text else self.of(f"{tool}\n{loose}"), keys, len(text))
+
+    def seen(self, call: Asked, result: Any, *, failed: bool, past: Sequence[Round]) -> Seen:
+        """The call with its result. One of our own blocks is a repetition of what the call gave before."""
+        text = text_of(result)
+        if text.startswith(BLOCKED_PREFIX):
+            return _blocked(call, past)
+        error = error_class(text, failed=failed or isinstance(result, BaseException))
+        transient = is_transient(text, error)
+        bytes_ = len(text)
+        folded = bool(self._folded) and self._folded in text[:_TELLING]
+        text = settled(text)
+        key = call.loose if len(text) >= _TELLING else call.strict
+        kind = self.of(f"{call.tool}\n{error}") if error else ""
+        return Seen(
+            tool=call.tool,
+            key=key,
+            result=self.of(text),
+            error=kind,
+            transient=transient,
+            blocked=False,
+            folded=folded,
+            keys=call.keys,
+            argument_bytes=call.argument_bytes,
+            result_bytes=bytes_,
+        )
+
+
+def _blocked(call: Asked, past: Sequence[Round]) -> Seen:
+    """What the call gave the last time, as one more of the same."""
+    earlier = (seen for one in reversed(past) for seen in one.seen if seen.key in call.either)
+    if latest := next(earlier, None):
+        return replace(latest, blocked=True)
+    return Seen(
+        tool=call.tool,
+        key=call.strict,
+        result="blocked",
+        error="",
+        transient=False,
+        blocked=True,
+        folded=False,
+        keys=call.keys,
+        argument_bytes=call.argument_bytes,
+        result_bytes=0,
+    )
+
+
+def text_of(result: Any) -> str:
+    """A result as text: as it is, the text of its content blocks, an exception's name and words, else as JSON."""
+    if isinstance(result, str):
+        return clipped(result)
+    if isinstance(result, BaseException):
+        try:
+            return clipped(f"{type(result).__name__}: {result}")
+        # An exception's words are anybody's code.
+        except Exception:  # noqa: BLE001
+            return type(result).__name__
+    if isinstance(result, list | tuple):
+        blocks = cast("Sequence[Any]", result)[:_CALLS_MAX]
+        texts = [mapping_of(block).get("text") for block in blocks]
+        if texts and all(isinstance(text, str) for text in texts):
+            return clipped("\n".join(cast("list[str]", texts)))
+    return written(plain(result))
