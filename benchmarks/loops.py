@@ -1,12 +1,12 @@
 """How many failing runs our repetition rules find, how many good ones they touch, and what watching costs.
 
-Recorded runs (InterCode SQL and bash, tau-bench, SWE-agent, SWE-smith, OpenHands) are turned into conversations and shown
-to the real `LoopMemory` step by step, as a guard would; beside them the rules of other projects, written from their
-description. A rule counts as fired wherever it fires, the last step included: an upper bound on the harm.
+Recorded runs (InterCode SQL and bash, tau-bench, SWE-agent, SWE-smith, OpenHands) are turned into conversations and
+shown to the real `LoopMemory` step by step, as a guard would; beside them the rules of other projects, written from
+their description. A rule counts as fired wherever it fires, the last step included: an upper bound on the harm.
 
 Bars: all our rules together find at least as many failing runs as the best exact rule of the others; of the succeeding
-ones at most 1 % are blocked and 0.3 % stopped; no good tau-bench run is touched above steering; watching a step costs at
-most 20 µs (p50, step 200). Run: `make bench-loops`.
+ones at most 1 % are blocked and 0.3 % stopped; no good tau-bench run is touched above steering; watching a step costs
+at most 20 µs (p50, step 200). Run: `make bench-loops`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from figures import Figures, quantile
-from trajectories.peers import EXACT, LOOSE, Rule
-from trajectories.runs import Run, folder, runs
+from loops_peers import EXACT, LOOSE, Rule
+from loops_runs import Run, folder, runs
 
 from tokenguard.core.ladder import RULES, Loops
 from tokenguard.loops.memory import LoopMemory
 
 STEPS = 200
+LATE = 20
+"""Steps at the end of a conversation that are timed."""
+CONVERSATIONS = 50
 RUNGS = {"steer": 3, "block": 4, "stop": 6}
 OURS = ("same_call_same_result", "cycle", "same_call_same_error", "monologue")
 """The rules that recorded conversations can show; the others need prompts, streams or folding."""
@@ -116,12 +119,12 @@ class Ours:
         return fired
 
 
-def tables(found: list[Run], ours: Ours, figures: Figures) -> None:
+def tables(found: list[Run], ours: Ours, figures: Kept) -> None:
     rules = {f"ours: {rule} ≥ {n} ({name})": ours.at(n, (rule,)) for rule in OURS for name, n in RUNGS.items()}
     rules |= {f"ours: all, {name} at {n}": ours.at(n) for name, n in RUNGS.items()}
     rules |= {name: peer(rule) for name, rule in {**EXACT, **LOOSE}.items()}
     for source in ("InterCode SQL", "InterCode bash", "tau-bench", "all judged"):
-        own = [run for run in found if run.source == source or source == "all judged"]
+        own = [run for run in found if source in (run.source, "all judged")]
         print(f"\n{source}")
         rows = {name: row(own, rule) for name, rule in rules.items()}
         for name, one in rows.items():
@@ -164,9 +167,10 @@ def cross_validate(found: list[Run], ours: Ours) -> None:
                 rest = [run for run in found if run.source == other]
                 blocked, stopped = row(rest, ours.at(block)), row(rest, ours.at(stop))
                 print(
-                    f"  {chosen:14} block {block} stop {stop} -> {other:14} blocked "
-                    f"{blocked.flagged_failed}/{blocked.failed} failing {blocked.flagged_succeeded}/{blocked.succeeded} "
-                    f"good, stopped {stopped.flagged_failed} failing {stopped.flagged_succeeded} good"
+                    f"  {chosen:14} block {block} stop {stop} -> {other:14} "
+                    f"blocked {blocked.flagged_failed}/{blocked.failed} failing, "
+                    f"{blocked.flagged_succeeded}/{blocked.succeeded} good; "
+                    f"stopped {stopped.flagged_failed} failing, {stopped.flagged_succeeded} good"
                 )
 
 
@@ -176,36 +180,49 @@ def _lowest(found: Sequence[Run], ours: Ours, share: float) -> int:
 
 
 def cost(figures: Figures) -> None:
-    """What `asked` and `answered` cost at each step of a growing conversation; beside it a full scan each time."""
-    memory = LoopMemory(Loops(), key=b"k" * 32)
-    messages: list[dict[str, Any]] = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "go"}]
-    ours, scans = [], []
+    """What `asked` and `answered` cost at step 200 of a growing conversation; beside it a full scan each time."""
+    asked, answered, scans = [], [], []
+    memory, messages = LoopMemory(Loops()), []
     clock = time.perf_counter
-    for at in range(STEPS):
-        arguments = json.dumps({"path": f"src/module_{at % 40}.py", "first": at, "last": at + 40})
-        call = {"id": f"call_{at}", "type": "function", "function": {"name": "read", "arguments": arguments}}
-        reply = {"choices": [{"finish_reason": "tool_calls", "message": {"role": "assistant", "tool_calls": [call]}}]}
+    for _ in range(CONVERSATIONS):
+        memory, messages = LoopMemory(Loops(), key=b"k" * 32), [{"role": "user", "content": "go"}]
+        for at in range(STEPS):
+            reply, result = _step(at)
+            began = clock()
+            memory.answered(f"answer {at}", reply, model="m", began_s=at, ended_s=at + 0.5, cost_pico=1_000)
+            between = clock()
+            messages += [reply["choices"][0]["message"], result]
+            resumed = clock()
+            memory.asked(messages)
+            if at >= STEPS - LATE:
+                asked.append(clock() - resumed)
+                answered.append(between - began)
+    for end in range(len(messages) - 2 * LATE, len(messages), 2):
         began = clock()
-        memory.answered(f"answer {at}", reply, model="m", began_s=at, ended_s=at + 0.5, cost_pico=1_000)
-        answered = clock() - began
-        messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
-        lines = "\n".join(f"{line}: value = compute({line}, {at})" for line in range(20))
-        messages.append({"role": "tool", "tool_call_id": call["id"], "content": lines})
-        began = clock()
-        memory.asked(messages)
-        ours.append(answered + clock() - began)
-        began = clock()
-        LoopMemory(Loops(window=100, stop_at=100)).asked(messages)
+        LoopMemory(Loops(window=100, stop_at=100)).asked(messages[:end])
         scans.append(clock() - began)
-    late = slice(STEPS // 2, None)
-    p50 = 1e6 * quantile(ours[late], 0.5)
-    figures.add("asked + answered, steps 100 to 200, p50", p50, "µs", at_most=20)
-    figures.add("asked + answered, steps 100 to 200, p99", 1e6 * quantile(ours[late], 0.99), "µs")
-    figures.add("reading the whole conversation each time, times that", 1e6 * quantile(scans[late], 0.5) / p50, "times")
+    both = [one + other for one, other in zip(asked, answered, strict=True)]
+    p50 = 1e6 * quantile(both, 0.5)
+    figures.add("watching a step near step 200, p50", p50, "µs", at_most=20)
+    figures.add("of it before the call", 1e6 * quantile(asked, 0.5), "µs")
+    figures.add("watching a step near step 200, p99", 1e6 * quantile(both, 0.99), "µs")
+    figures.add("reading the whole conversation each time, times that", 1e6 * quantile(scans, 0.5) / p50, "times")
     began = clock()
     state = memory.dump()
-    figures.add("dump", 1e6 * (clock() - began), "µs")
+    figures.add("writing the memory down", 1e6 * (clock() - began), "µs")
     figures.add("its size", len(json.dumps(state)), "bytes", at_most=16_000)
+
+
+def _step(at: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A reply that asks for a tool, and what the tool gives: 20 numbered lines of code, 600 characters."""
+    arguments = json.dumps({"path": f"src/module_{at % 40}.py", "first": at, "last": at + 40})
+    call = {"id": f"call_{at}", "type": "function", "function": {"name": "read", "arguments": arguments}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    lines = "\n".join(f"{line}: value = compute({line}, {at})" for line in range(20))
+    return (
+        {"choices": [{"finish_reason": "tool_calls", "message": message}]},
+        {"role": "tool", "tool_call_id": call["id"], "content": lines},
+    )
 
 
 def _only(loops: Loops, rule: str) -> Loops:
@@ -231,6 +248,8 @@ def main() -> int:
         return 0
     figures = Kept("loops", "Recorded runs, each shown to the rules round by round.")
     cost(figures)
+    if "--cost" in sys.argv:
+        return figures.finish()
     found = runs(at)
     ours = Ours(found)
     tables(found, ours, figures)

@@ -10,8 +10,6 @@ from typing import Any, Final, cast
 
 import rfc8785
 
-from tokenguard.core.untrusted import mapping_of
-
 __all__ = ["BYTES_MAX", "canonical", "clipped", "plain", "written"]
 
 BYTES_MAX: Final = 65_536
@@ -19,6 +17,7 @@ BYTES_MAX: Final = 65_536
 
 _NODES_MAX: Final = 4_096
 _DEPTH_MAX: Final = 48
+_DECODER: Final = json.JSONDecoder()
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 # Where none of these occurs the standard encoder's output is the RFC's: no float, no integer beyond 2^53, no control
 # character, no number that is none. Beyond ASCII the RFC sorts names by UTF-16 units, which Python does not.
@@ -67,7 +66,7 @@ def _read(text: str) -> Any:
     if len(text) > BYTES_MAX:
         return clipped(text)
     try:
-        return json.loads(text)
+        return _DECODER.decode(text)
     except (ValueError, RecursionError):
         return text
 
@@ -97,7 +96,7 @@ def _plain(value: Any, budget: _Budget, depth: int = 0) -> Any:
 
 def _compound(value: Any, budget: _Budget, depth: int) -> Any:
     if isinstance(value, Mapping):
-        return _named(mapping_of(value), budget, depth)
+        return _named(cast("Mapping[Any, Any]", cast("object", value)), budget, depth)
     if isinstance(value, list | tuple):
         return _listed(cast("Sequence[Any]", value), budget, depth)
     if isinstance(value, set | frozenset):

@@ -50,7 +50,8 @@ class Turn:
     @property
     def ids(self) -> str:
         """Its calls' ids in one text; empty where it has none."""
-        return "\n".join(call.call_id for call in self.calls)
+        calls = self.calls
+        return calls[0].call_id if len(calls) == 1 else "\n".join([call.call_id for call in calls]).strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,44 +67,47 @@ class Ending:
     """The latest tool round is what it ends with, apart from what the user or the system said after it."""
 
 
+_ON_TOOLS: Final = Ending(monologue=0, name="", spoken=None, on_tools=True)
+
+
 def turns_from_end(messages: Sequence[Any]) -> Iterator[Turn]:
     """The turns whose calls were answered, the latest first."""
     results: dict[str, tuple[Any, bool]] = {}
-    pending: Turn | None = None
+    items: Turn | None = None
     silent = 0
     for position in range(len(messages) - 1, -1, -1):
         message = messages[position]
-        calls = asked_for(message)
-        if _get(message, "type") == "function_call":
-            # Calls of one turn are items in a row.
-            pending = pending or Turn(position)
-            pending.position = position
-            pending.calls[:0] = calls
+        if items is None and _get(message, "role") == "tool":
+            _note_results(message, results)
             continue
-        if pending is not None:
-            if turn := _answered(pending, results):
-                yield turn
-            pending = None
+        calls = asked_for(message)
+        if calls and _get(message, "type") == "function_call":
+            # Calls of one turn are items in a row.
+            items = Turn(position, calls + (items.calls if items else []))
+            continue
+        if items is not None:
+            if _answered(items, results):
+                yield items
+            items = None
         if calls:
-            if turn := _answered(Turn(position, calls), results):
+            turn = Turn(position, calls)
+            if _answered(turn, results):
                 yield turn
             silent = 0
-        elif not _note_results(message, results):
-            silent += 1
+        else:
+            silent += not _note_results(message, results)
             if silent > _SILENT_MAX:
                 return
-    if pending is not None and (turn := _answered(pending, results)):
-        yield turn
+    if items is not None and _answered(items, results):
+        yield items
 
 
 def asked_for(message: Any) -> list[Called]:
     """The tool calls of one message or item; of a reply's too."""
-    found: list[Called] = []
-    for call in list_of(_get(message, "tool_calls"))[:_CALLS_MAX]:
-        function = _get(call, "function")
-        found.append(Called(_word(_get(call, "id")), _word(_get(function, "name")), _get(function, "arguments")))
-    if found:
-        return found
+    if _get(message, "role") == "tool":
+        return []
+    if calls := list_of(_get(message, "tool_calls")):
+        return [_called(call) for call in calls[:_CALLS_MAX]]
     if _get(message, "type") == "function_call":
         return [Called(_word(_get(message, "call_id")), _word(_get(message, "name")), _get(message, "arguments"))]
     content = _get(message, "content")
@@ -116,8 +120,15 @@ def asked_for(message: Any) -> list[Called]:
     return []
 
 
+def _called(call: Any) -> Called:
+    function = _get(call, "function")
+    return Called(_word(_get(call, "id")), _word(_get(function, "name")), _get(function, "arguments"))
+
+
 def ending(messages: Sequence[Any]) -> Ending:
     """How the conversation ends; looks at its last 64 messages at most."""
+    if messages and _get(messages[-1], "role") == "tool":
+        return _ON_TOOLS
     monologue, name, spoken, on_tools = 0, "", None, False
     for position in range(len(messages) - 1, max(-1, len(messages) - 1 - _SILENT_MAX), -1):
         message = messages[position]
@@ -141,15 +152,15 @@ def ending(messages: Sequence[Any]) -> Ending:
     return Ending(monologue, name, spoken, on_tools)
 
 
-def _answered(turn: Turn, results: dict[str, tuple[Any, bool]]) -> Turn | None:
-    """The turn with what its calls gave, without those that gave nothing yet; None: nothing gave anything."""
+def _answered(turn: Turn, results: dict[str, tuple[Any, bool]]) -> bool:
+    """Give each call of the turn its result; whether there was any."""
     answered = False
     for call in turn.calls:
         if call.call_id in results:
             call.result, call.failed = results[call.call_id]
             call.answered = answered = True
     results.clear()
-    return turn if answered else None
+    return answered
 
 
 def _note_results(message: Any, results: dict[str, tuple[Any, bool]]) -> bool:

@@ -9,7 +9,8 @@ __all__ = ["error_class", "is_transient"]
 
 _HEAD: Final = 300
 _LONGEST_FAULT: Final = 1_000
-"""A longer text that speaks of a timeout is a page about timeouts."""
+_LONGEST_REMARK: Final = 200
+"""A longer text that speaks of a timeout, and is no error, is a page about timeouts."""
 
 _OPENINGS: Final = (
     "error",
@@ -73,7 +74,7 @@ def error_class(text: str, *, failed: bool = False) -> str:
 
 def is_transient(text: str, error: str) -> bool:
     """Whether waiting may heal it: rate limits, server errors, timeouts, lost connections; no loop then."""
-    if len(text) > _LONGEST_FAULT:
+    if len(text) > (_LONGEST_FAULT if error else _LONGEST_REMARK):
         return False
     head = text[:_HEAD].lower()
     if any(word in head for word in _PASSING) or _STATED.search(head):

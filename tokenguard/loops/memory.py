@@ -18,6 +18,7 @@ from tokenguard.loops.rules import PERIODS, about_to_repeat, found, strongest
 __all__ = ["LoopMemory"]
 
 _STATE_BYTES_MAX: Final = 15_000
+_IDS_MAX: Final = 48
 _HISTORY_MAX: Final = 200
 _FEW: Final = 64
 """So many ids, costs, refusals and pardons are remembered, the latest ones."""
@@ -47,12 +48,14 @@ class LoopMemory:
         rungs = [one for one in (loops.steer_at, loops.block_at, loops.stop_at) if one is not None]
         self._history = min(_HISTORY_MAX, max(loops.window, max(rungs, default=0) * PERIODS[-1]))
         self._tracks = {name: _Track() for name in ("messages", "tools", "answers")}
+        self._answers: list[tuple[str, int]] = []
+        """Digest of prompt and completion, and what it cost; the latest ones, oldest first."""
         self._known: dict[str, int] = {}
-        """Digest of a noted turn's ids -> where its message stood."""
+        """A noted turn's name -> where its message stood."""
         self._ids_recur = False
         """The server gives the same ids again and again: then the position tells rounds apart."""
         self._costs: dict[str, int] = {}
-        """Digest of a reply's ids -> what it cost; taken out when its round is noted."""
+        """A reply's name by its ids -> what it cost; taken out when its round is noted."""
         self._voiced: dict[str, int] = {}
         """Digest of what a user said after a round -> how many rounds there were then."""
         self._forgiven: dict[str, None] = {}
@@ -70,7 +73,7 @@ class LoopMemory:
         fresh: list[tuple[str, Turn]] = []
         latest = ""
         for turn in turns_from_end(messages):
-            name = self._digester.of(turn.ids)
+            name = self._named(turn)
             latest = latest or name
             if len(fresh) >= self._history or not self._is_new(name, turn, messages):
                 break
@@ -102,25 +105,26 @@ class LoopMemory:
         """
         self.changed = True
         if calls := _calls_of(reply):
-            _keep(self._costs, self._digester.of(Turn(0, calls).ids), cost_pico)
+            _keep(self._costs, self._named(Turn(0, calls)), cost_pico)
         self._cut = _ending_of(reply) == "length"
         name = self._digester.of(answer_key)
         if began_s < self._ends_s.get(name, _LONG_AGO):
             return None
         _keep(self._ends_s, name, ended_s)
-        track = self._tracks["answers"]
-        track.note(Round(name, (), cost_pico), self._history)
-        track.refused = {one: count for one, count in track.refused.items() if one == name}
-        members = [one for one in track.rounds[-self._loops.window :] if one.name == name]
-        if len(members) < 2 or self._is_off("same_prompt_same_completion"):  # noqa: PLR2004 - once is no repetition
+        self._answers.append((name, cost_pico))
+        if len(self._answers) > self._loops.window:
+            del self._answers[0]
+        if refused := self._tracks["answers"].refused:
+            self._tracks["answers"].refused = {one: count for one, count in refused.items() if one == name}
+        costs_pico = [one_pico for one, one_pico in self._answers if one == name]
+        if len(costs_pico) < 2 or self._is_off("same_prompt_same_completion"):  # noqa: PLR2004 - once is no repetition
             return None
-        costs_pico = [one.cost_pico for one in members]
         return self._told(
             "answers",
             [
                 Finding(
                     rule="same_prompt_same_completion",
-                    repeats=len(members),
+                    repeats=len(costs_pico),
                     window=self._loops.window,
                     subject=model,
                     fingerprint=name,
@@ -183,6 +187,7 @@ class LoopMemory:
                 "rounds": {
                     name: [one.state() for one in track.rounds[-rounds:]] for name, track in self._tracks.items()
                 },
+                "answers": self._answers,
                 "refused": {name: track.refused for name, track in self._tracks.items()},
                 "known": self._known,
                 "ids_recur": self._ids_recur,
@@ -217,6 +222,9 @@ class LoopMemory:
         for name, track in self._tracks.items():
             track.rounds = [of_state(one) for one in list_of(state["rounds"][name])[-self._history :]]
             track.refused = _counts(state["refused"][name])
+        self._answers = [
+            (str(one), int(cost_pico)) for one, cost_pico in list_of(state["answers"])[-self._loops.window :]
+        ]
         self._known = _counts(state["known"])
         self._ids_recur = bool(state["ids_recur"])
         self._costs = _counts(state["costs"])
@@ -224,6 +232,11 @@ class LoopMemory:
         self._tracks["messages"].noted = int(state["noted"])
         self._forgiven = dict.fromkeys(str(one) for one in list_of(state["forgiven"])[-_FEW:])
         self._cut = bool(state["cut"])
+
+    def _named(self, turn: Turn) -> str:
+        """A turn's name: its ids, which are a server's counters or dice, or their digest where they are long."""
+        ids = turn.ids
+        return ids if len(ids) <= _IDS_MAX else self._digester.of(ids)
 
     def _is_new(self, name: str, turn: Turn, messages: Sequence[Any]) -> bool:
         """Whether a turn was not noted yet: by its ids, and where a server repeats them by its place."""
@@ -273,7 +286,7 @@ class LoopMemory:
         """Several answers in a row with nothing between them; not the pieces of one that was too long."""
         if end.monologue < 2 or self._cut or self._is_off("monologue"):  # noqa: PLR2004 - once is no repetition
             return None
-        costs_pico = [one.cost_pico for one in self._tracks["answers"].rounds[-end.monologue :]]
+        costs_pico = [one_pico for _, one_pico in self._answers[-end.monologue :]]
         return self._told(
             "messages",
             [

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from tokenguard.core.untrusted import list_of, mapping_of
 from tokenguard.loops.canonical import clipped, plain, written
@@ -19,12 +18,13 @@ _TELLING: Final = 200
 """So long a result, the same for calls that differ only in ids and times, is no acknowledgement of different work."""
 _NAME_MAX: Final = 64
 _KEYS_MAX: Final = 8
+_SHORT: Final = 256
+"""Names within so short arguments need no cutting."""
 _CALLS_MAX: Final = 16
 """So many different calls of one round are kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """A call before its result is known."""
 
     tool: str
@@ -40,8 +40,7 @@ class Asked:
         return self.strict, self.loose
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """A call with its result."""
 
     tool: str
@@ -68,7 +67,7 @@ class Round:
 
     __slots__ = ("cost_pico", "folded", "name", "pairs", "seen", "signature")
 
-    def __init__(self, name: str, seen: Iterable[Seen], cost_pico: int = 0) -> None:
+    def __init__(self, name: str, seen: Sequence[Seen], cost_pico: int = 0) -> None:
         self.name = name
         self.cost_pico = cost_pico
         self.seen: tuple[Seen, ...] = ()
@@ -79,14 +78,15 @@ class Round:
         """The same for rounds of the same calls with the same results; empty where waiting may change them."""
         self.add(seen)
 
-    def add(self, seen: Iterable[Seen]) -> None:
+    def add(self, seen: Sequence[Seen]) -> None:
         """More calls of the same round; equal ones count once."""
-        by_pair = {one.pair: one for one in (*self.seen, *seen)}
-        pairs = sorted(by_pair)[:_CALLS_MAX] if len(by_pair) > 1 else list(by_pair)
-        self.seen = tuple(by_pair[pair] for pair in pairs)
-        self.pairs = frozenset(pair for pair in pairs if not by_pair[pair].transient)
-        self.folded = any(one.folded for one in self.seen)
-        self.signature = "".join(pairs) if self.pairs else ""
+        if len(seen) > 1 or self.seen:
+            by_pair = {one.pair: one for one in (*self.seen, *seen)}
+            seen = [by_pair[pair] for pair in sorted(by_pair)[:_CALLS_MAX]]
+        self.seen = tuple(seen)
+        self.pairs = frozenset([one.pair for one in seen if not one.transient])
+        self.folded = any(one.folded for one in seen)
+        self.signature = "".join([one.pair for one in seen]) if self.pairs else ""
 
     def state(self) -> list[Any]:
         """As JSON."""
@@ -145,13 +145,15 @@ class Digester:
         if type(value) is dict:
             named = cast("dict[str, Any]", value)
             keys = tuple(named)
-            if any(is_nonce(name) for name in keys):
+            if True in map(is_nonce, keys):
                 value = {name: one for name, one in named.items() if not is_nonce(name)}
+            keys = tuple(sorted(keys[:_KEYS_MAX]))
         text = written(value)
+        if len(text) > _SHORT:
+            keys = tuple(name[:_NAME_MAX] for name in keys)
         tool = tool[:_NAME_MAX]
         strict = self.of(f"{tool}\n{text}")
         loose = unmarked(text)
-        keys = tuple(name[:_NAME_MAX] for name in sorted(keys[:_KEYS_MAX]))
         return Asked(tool, strict, strict if loose is text else self.of(f"{tool}\n{loose}"), keys, len(text))
 
     def seen(self, call: Asked, result: Any, *, failed: bool, past: Sequence[Round]) -> Seen:
@@ -184,7 +186,7 @@ def _blocked(call: Asked, past: Sequence[Round]) -> Seen:
     """What the call gave the last time, as one more of the same."""
     earlier = (seen for one in reversed(past) for seen in one.seen if seen.key in call.either)
     if latest := next(earlier, None):
-        return replace(latest, blocked=True)
+        return latest._replace(blocked=True)
     return Seen(
         tool=call.tool,
         key=call.strict,

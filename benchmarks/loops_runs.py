@@ -76,7 +76,7 @@ def conversation(steps: list[Step], task: str = "do it") -> tuple[dict[str, Any]
     return tuple(messages)
 
 
-def _run(source: str, succeeded: bool | None, steps: list[Step]) -> Run:
+def _run(source: str, steps: list[Step], *, succeeded: bool | None) -> Run:
     return Run(source, succeeded, conversation(steps), tuple(steps))
 
 
@@ -88,7 +88,8 @@ def _intercode(episodes: dict[str, Any], source: str) -> Iterator[Run]:
             Step(tool, json.dumps({"command": action}), str(observation))
             for action, observation in zip(turns["actions"], turns["observations"], strict=True)
         ]
-        yield _run(source, episode["summary"]["max_reward"] == 1 or turns["rewards"][-1:] == [1], steps)
+        succeeded = episode["summary"]["max_reward"] == 1 or turns["rewards"][-1:] == [1]
+        yield _run(source, steps, succeeded=succeeded)
 
 
 def _tau(records: list[dict[str, Any]]) -> Iterator[Run]:
@@ -108,7 +109,7 @@ def _traj(record: dict[str, Any]) -> Run:
         Step("shell", json.dumps({"command": one["action"]}), str(one["observation"]), one.get("thought") or "")
         for one in record["trajectory"]
     ]
-    return _run("SWE agents", None, steps)
+    return _run("SWE agents", steps, succeeded=None)
 
 
 def _xml(record: dict[str, Any]) -> Run:
@@ -117,7 +118,7 @@ def _xml(record: dict[str, Any]) -> Run:
         for tool, body in _XML_CALL.findall(str(message["content"])) if message["role"] == "assistant" else ():
             arguments = json.dumps(dict(_XML_FIELD.findall(body)))
             steps.append(Step(tool, arguments, str(answer["content"]), str(message["content"])))
-    return _run("SWE agents", None, steps)
+    return _run("SWE agents", steps, succeeded=None)
 
 
 def _openhands(record: dict[str, Any]) -> Run:
@@ -132,4 +133,4 @@ def _openhands(record: dict[str, Any]) -> Run:
             thought = str(asked.get("thought") or given.get("thought") or "")
             steps.append(Step(str(asked["action"]), json.dumps(fields), str(event.get("content", "")), thought))
             asked = None
-    return _run("OpenHands", record.get("success"), steps)
+    return _run("OpenHands", steps, succeeded=record.get("success"))

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 
-from trajectories.runs import Step
+from loops_runs import Step
 
 Rule = Callable[[Sequence[Step]], bool]
 
