@@ -13,7 +13,17 @@ from typing import Any, Final, cast
 
 from tokenguard.core.untrusted import field_of, list_of
 
-__all__ = ["BLOCKED_PREFIX", "FOLDED_PREFIX", "Called", "Ending", "Turn", "asked_for", "ending", "turns_from_end"]
+__all__ = [
+    "BLOCKED_PREFIX",
+    "FOLDED_PREFIX",
+    "Called",
+    "Ending",
+    "Turn",
+    "asked_for",
+    "ending",
+    "peek",
+    "turns_from_end",
+]
 
 BLOCKED_PREFIX: Final = "[tokenguard] "
 """How the results begin that a model gets for a tool we did not run."""
@@ -22,8 +32,10 @@ FOLDED_PREFIX: Final = "[tokenguard folded "
 
 _CALLS_MAX: Final = 128
 """Of one turn's calls so many are looked at."""
-_SILENT_MAX: Final = 64
+_SILENT_MAX: Final = 32
 """So many messages without a tool call are walked back over in search of one."""
+_RESULTS_MAX: Final = 1_024
+"""So many results in a row as well."""
 
 
 @dataclass(slots=True)
@@ -77,11 +89,11 @@ def turns_from_end(messages: Sequence[Any]) -> Iterator[Turn]:
     silent = 0
     for position in range(len(messages) - 1, -1, -1):
         message = messages[position]
-        if items is None and _get(message, "role") == "tool":
+        if items is None and peek(message, "role") == "tool" and len(results) < _RESULTS_MAX:
             _note_results(message, results)
             continue
         calls = asked_for(message)
-        if calls and _get(message, "type") == "function_call":
+        if calls and peek(message, "type") == "function_call":
             # Calls of one turn are items in a row.
             items = Turn(position, calls + (items.calls if items else []))
             continue
@@ -96,7 +108,7 @@ def turns_from_end(messages: Sequence[Any]) -> Iterator[Turn]:
             silent = 0
         else:
             silent += not _note_results(message, results)
-            if silent > _SILENT_MAX:
+            if silent > _SILENT_MAX or len(results) >= _RESULTS_MAX:
                 return
     if items is not None and _answered(items, results):
         yield items
@@ -104,39 +116,53 @@ def turns_from_end(messages: Sequence[Any]) -> Iterator[Turn]:
 
 def asked_for(message: Any) -> list[Called]:
     """The tool calls of one message or item; of a reply's too."""
-    if _get(message, "role") == "tool":
+    if peek(message, "role") == "tool":
         return []
-    if calls := list_of(_get(message, "tool_calls")):
+    if calls := list_of(peek(message, "tool_calls")):
         return [_called(call) for call in calls[:_CALLS_MAX]]
-    if _get(message, "type") == "function_call":
-        return [Called(_word(_get(message, "call_id")), _word(_get(message, "name")), _get(message, "arguments"))]
-    content = _get(message, "content")
+    if peek(message, "type") == "function_call":
+        return [Called(_word(peek(message, "call_id")), _word(peek(message, "name")), peek(message, "arguments"))]
+    content = peek(message, "content")
     if isinstance(content, list | tuple):
         return [
-            Called(_word(_get(block, "id")), _word(_get(block, "name")), _get(block, "input"))
+            Called(_word(peek(block, "id")), _word(peek(block, "name")), peek(block, "input"))
             for block in cast("Sequence[Any]", content)[:_CALLS_MAX]
-            if _get(block, "type") == "tool_use"
+            if peek(block, "type") == "tool_use"
         ]
     return []
 
 
 def _called(call: Any) -> Called:
-    function = _get(call, "function")
-    return Called(_word(_get(call, "id")), _word(_get(function, "name")), _get(function, "arguments"))
+    function = peek(call, "function")
+    return Called(_word(peek(call, "id")), _word(peek(function, "name")), peek(function, "arguments"))
+
+
+def calls_of(reply: Any) -> list[Called]:
+    """The tool calls of an answer: of its first choice, its items or its content blocks."""
+    if choices := list_of(peek(reply, "choices")):
+        return asked_for(peek(choices[0], "message"))
+    items = list_of(peek(reply, "output"))
+    return [call for item in items for call in asked_for(item)] if items else asked_for(reply)
+
+
+def reason_of(reply: Any) -> Any:
+    """Why an answer ended, where it says so."""
+    choices = list_of(peek(reply, "choices"))
+    return peek(choices[0], "finish_reason") if choices else None
 
 
 def ending(messages: Sequence[Any]) -> Ending:
     """How the conversation ends; looks at its last 64 messages at most."""
-    if messages and _get(messages[-1], "role") == "tool":
+    if messages and peek(messages[-1], "role") == "tool":
         return _ON_TOOLS
     monologue, name, spoken, on_tools = 0, "", None, False
     for position in range(len(messages) - 1, max(-1, len(messages) - 1 - _SILENT_MAX), -1):
         message = messages[position]
-        role = _get(message, "role")
+        role = peek(message, "role")
         if role == "assistant" and not asked_for(message):
             if spoken is not None:
                 break
-            speaker = _word(_get(message, "name"))
+            speaker = _word(peek(message, "name"))
             if monologue and speaker != name:
                 break
             monologue, name = monologue + 1, speaker
@@ -146,7 +172,7 @@ def ending(messages: Sequence[Any]) -> Ending:
         elif role == "user":
             if monologue:
                 break
-            spoken = _get(message, "content") if spoken is None else spoken
+            spoken = peek(message, "content") if spoken is None else spoken
         elif asked_for(message):
             break
     return Ending(monologue, name, spoken, on_tools)
@@ -165,24 +191,24 @@ def _answered(turn: Turn, results: dict[str, tuple[Any, bool]]) -> bool:
 
 def _note_results(message: Any, results: dict[str, tuple[Any, bool]]) -> bool:
     """Note the results that a message carries; whether it carries any. The first of two for one call is the newer."""
-    if _get(message, "role") == "tool":
-        results.setdefault(_word(_get(message, "tool_call_id")), (_get(message, "content"), False))
+    if peek(message, "role") == "tool":
+        results.setdefault(_word(peek(message, "tool_call_id")), (peek(message, "content"), False))
         return True
-    if _get(message, "type") == "function_call_output":
-        results.setdefault(_word(_get(message, "call_id")), (_get(message, "output"), False))
+    if peek(message, "type") == "function_call_output":
+        results.setdefault(_word(peek(message, "call_id")), (peek(message, "output"), False))
         return True
-    content = _get(message, "content")
+    content = peek(message, "content")
     carries = False
     if isinstance(content, list | tuple):
         for block in cast("Sequence[Any]", content)[:_CALLS_MAX]:
-            if _get(block, "type") == "tool_result":
-                failed = _get(block, "is_error") is True
-                results.setdefault(_word(_get(block, "tool_use_id")), (_get(block, "content"), failed))
+            if peek(block, "type") == "tool_result":
+                failed = peek(block, "is_error") is True
+                results.setdefault(_word(peek(block, "tool_use_id")), (peek(block, "content"), failed))
                 carries = True
     return carries
 
 
-def _get(value: Any, name: str) -> Any:
+def peek(value: Any, name: str) -> Any:
     """A field, or None where there is none or reading it fails."""
     if type(value) is dict:
         return cast("Mapping[str, Any]", value).get(name)
