@@ -78,10 +78,10 @@ class LoopMemory:
         an earlier round too (a framework's "go on"), or nothing is found: a person took part.
         """
         fresh: list[tuple[str, Turn]] = []
-        latest = ""
+        latest: str | None = None
         for turn in turns_from_end(messages):
             name = self._named(turn)
-            latest = latest or name
+            latest = name if latest is None else latest
             if len(fresh) >= self._history or not self._is_new(name, turn, messages, latest=not fresh):
                 break
             fresh.append((name, turn))
@@ -92,7 +92,7 @@ class LoopMemory:
         if end.monologue:
             return self._monologue(end)
         self._tracks["speech"].refused.clear()
-        if not latest or not end.on_tools or (end.spoken is not None and not self._said_before(end.spoken)):
+        if latest is None or not end.on_tools or (end.spoken is not None and not self._said_before(end.spoken)):
             return None
         return self._told("messages", self._found(track, latest, fresh=bool(fresh)))
 
