@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from tokenguard.core.untrusted import field_of, list_of
 
@@ -38,16 +38,19 @@ _RESULTS_MAX: Final = 1_024
 """So many results in a row as well."""
 
 
-@dataclass(slots=True)
-class Called:
+Results: TypeAlias = dict[str, tuple[Any, bool]]
+"""By a call's id what it gave, and whether the message calls it an error."""
+
+
+class Called(NamedTuple):
     """One call of a turn, as it stands in the messages."""
 
     call_id: str
     tool: str
     arguments: Any
-    result: Any = None
-    answered: bool = False
-    failed: bool = False
+    result: Any
+    answered: bool
+    failed: bool
     """The message says itself that the result is an error."""
 
 
@@ -58,6 +61,12 @@ class Turn:
     position: int
     """Of its message in the conversation."""
     calls: list[Called] = field(default_factory=list[Called])
+
+    @property
+    def answered(self) -> bool:
+        """Whether any of its calls has a result."""
+        calls = self.calls
+        return calls[0].answered if len(calls) == 1 else any(call.answered for call in calls)
 
     @property
     def ids(self) -> str:
@@ -79,12 +88,13 @@ class Ending:
     """The latest tool round is what it ends with, apart from what the user or the system said after it."""
 
 
+_NONE: Final[Results] = {}
 _ON_TOOLS: Final = Ending(monologue=0, name="", spoken=None, on_tools=True)
 
 
 def turns_from_end(messages: Sequence[Any]) -> Iterator[Turn]:
     """The turns whose calls were answered, the latest first."""
-    results: dict[str, tuple[Any, bool]] = {}
+    results: Results = {}
     items: Turn | None = None
     silent = 0
     for position in range(len(messages) - 1, -1, -1):
@@ -92,49 +102,59 @@ def turns_from_end(messages: Sequence[Any]) -> Iterator[Turn]:
         if items is None and peek(message, "role") == "tool" and len(results) < _RESULTS_MAX:
             _note_results(message, results)
             continue
-        calls = asked_for(message)
+        calls = asked_for(message, results)
         if calls and peek(message, "type") == "function_call":
             # Calls of one turn are items in a row.
             items = Turn(position, calls + (items.calls if items else []))
             continue
         if items is not None:
-            if _answered(items, results):
+            if items.answered:
                 yield items
             items = None
+            results = {}
         if calls:
             turn = Turn(position, calls)
-            if _answered(turn, results):
+            if turn.answered:
                 yield turn
+            results = {}
             silent = 0
         else:
             silent += not _note_results(message, results)
             if silent > _SILENT_MAX or len(results) >= _RESULTS_MAX:
                 return
-    if items is not None and _answered(items, results):
+    if items is not None and items.answered:
         yield items
 
 
-def asked_for(message: Any) -> list[Called]:
-    """The tool calls of one message or item; of a reply's too."""
+def asked_for(message: Any, results: Results = _NONE) -> list[Called]:
+    """The tool calls of one message or item, or of a reply, with their results where there are any."""
     if peek(message, "role") == "tool":
         return []
     if calls := list_of(peek(message, "tool_calls")):
-        return [_called(call) for call in calls[:_CALLS_MAX]]
+        return [_chat_call(call, results) for call in calls[:_CALLS_MAX]]
     if peek(message, "type") == "function_call":
-        return [Called(_word(peek(message, "call_id")), _word(peek(message, "name")), peek(message, "arguments"))]
+        return [_called(peek(message, "call_id"), peek(message, "name"), peek(message, "arguments"), results)]
     content = peek(message, "content")
     if isinstance(content, list | tuple):
         return [
-            Called(_word(peek(block, "id")), _word(peek(block, "name")), peek(block, "input"))
+            _called(peek(block, "id"), peek(block, "name"), peek(block, "input"), results)
             for block in cast("Sequence[Any]", content)[:_CALLS_MAX]
             if peek(block, "type") == "tool_use"
         ]
     return []
 
 
-def _called(call: Any) -> Called:
+def _chat_call(call: Any, results: Results) -> Called:
     function = peek(call, "function")
-    return Called(_word(peek(call, "id")), _word(peek(function, "name")), peek(function, "arguments"))
+    return _called(peek(call, "id"), peek(function, "name"), peek(function, "arguments"), results)
+
+
+def _called(call_id: Any, tool: Any, arguments: Any, results: Results) -> Called:
+    call_id = _word(call_id)
+    given = results.get(call_id)
+    if given is None:
+        return Called(call_id, _word(tool), arguments, result=None, answered=False, failed=False)
+    return Called(call_id, _word(tool), arguments, given[0], answered=True, failed=given[1])
 
 
 def calls_of(reply: Any) -> list[Called]:
@@ -178,18 +198,7 @@ def ending(messages: Sequence[Any]) -> Ending:
     return Ending(monologue, name, spoken, on_tools)
 
 
-def _answered(turn: Turn, results: dict[str, tuple[Any, bool]]) -> bool:
-    """Give each call of the turn its result; whether there was any."""
-    answered = False
-    for call in turn.calls:
-        if call.call_id in results:
-            call.result, call.failed = results[call.call_id]
-            call.answered = answered = True
-    results.clear()
-    return answered
-
-
-def _note_results(message: Any, results: dict[str, tuple[Any, bool]]) -> bool:
+def _note_results(message: Any, results: Results) -> bool:
     """Note the results that a message carries; whether it carries any. The first of two for one call is the newer."""
     if peek(message, "role") == "tool":
         results.setdefault(_word(peek(message, "tool_call_id")), (peek(message, "content"), False))

@@ -275,10 +275,12 @@ class LoopMemory:
 
     def _found(self, track: Track, name: str, *, fresh: bool) -> list[Finding]:
         """What the round of this name repeats; a new one that does not repeat what was refused was progress."""
-        place = next((place for place in range(len(track.rounds), 0, -1) if track.rounds[place - 1].name == name), 0)
-        if not place:
+        rounds = track.rounds
+        if rounds and rounds[-1].name != name:
+            # Another conversation of the same run was noted since.
+            rounds = rounds[: next((at for at in range(len(rounds), 0, -1) if rounds[at - 1].name == name), 0)]
+        if not rounds:
             return []
-        rounds = track.rounds if place == len(track.rounds) else track.rounds[:place]
         findings = found(rounds, self._loops, self._digester)
         if fresh:
             track.progress(findings)

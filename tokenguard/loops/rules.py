@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Final
 
 from tokenguard.core.ladder import RULES, Loops
@@ -11,6 +12,7 @@ from tokenguard.loops.rounds import Asked, Digester, Round, Seen
 
 __all__ = ["PERIODS", "about_to_repeat", "found", "strongest"]
 
+_IS_FOLDED: Final = attrgetter("folded")
 PERIODS: Final = range(2, 6)
 """So many rounds a cycle may have."""
 
@@ -68,7 +70,7 @@ def _same_call(latest: Sequence[Round], seen: Seen, window: int) -> list[Finding
     """The same call with the same result, among the latest rounds, in a row or not."""
     pair = seen.key + seen.result
     members = [one for one in latest if pair in one.pairs]
-    if any(one.folded for one in latest):
+    if True in map(_IS_FOLDED, latest):
         folded = [one for one in latest[:-1] for old in one.seen if old.folded and old.key == seen.key]
         if folded:
             again = [one for one in latest if any(old.key == seen.key for old in one.seen)]
