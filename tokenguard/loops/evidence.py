@@ -7,8 +7,8 @@ as a library's objects.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from tokenguard.core.untrusted import field_of, list_of
@@ -54,25 +54,28 @@ class Called(NamedTuple):
     """The message says itself that the result is an error."""
 
 
-@dataclass(slots=True)
 class Turn:
-    """An assistant turn that called tools."""
+    """An assistant turn that called tools, read only as far as it is asked about."""
 
-    position: int
-    """Of its message in the conversation."""
-    calls: list[Called] = field(default_factory=list[Called])
+    __slots__ = ("_messages", "_results", "ids", "position")
+
+    def __init__(self, position: int, messages: list[Any], results: Results) -> None:
+        self.position = position
+        """Of its first message in the conversation."""
+        self._messages = messages
+        self._results = results
+        self.ids = ids_of(messages)
+        """Its calls' ids, a line each; empty where it has none."""
+
+    def answered(self) -> list[Called]:
+        """Its calls that have a result."""
+        found = [call for one in self._messages for call in asked_for(one, self._results)]
+        return [call for call in found if call.answered]
 
     @property
-    def answered(self) -> bool:
+    def is_answered(self) -> bool:
         """Whether any of its calls has a result."""
-        calls = self.calls
-        return calls[0].answered if len(calls) == 1 else any(call.answered for call in calls)
-
-    @property
-    def ids(self) -> str:
-        """Its calls' ids in one text; empty where it has none."""
-        calls = self.calls
-        return calls[0].call_id if len(calls) == 1 else "\n".join([call.call_id for call in calls]).strip()
+        return any(map(self._results.__contains__, self.ids.split("\n")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ class Ending:
     """The latest tool round is what it ends with, apart from what the user or the system said after it."""
 
 
+_GET: Callable[[Any, str], Any] = cast("Any", dict).get
 _NONE: Final[Results] = {}
 _ON_TOOLS: Final = Ending(monologue=0, name="", spoken=None, on_tools=True)
 
@@ -95,41 +99,55 @@ _ON_TOOLS: Final = Ending(monologue=0, name="", spoken=None, on_tools=True)
 def turns_from_end(messages: Sequence[Any]) -> Iterator[Turn]:
     """The turns whose calls were answered, the latest first."""
     results: Results = {}
-    items: Turn | None = None
+    items: list[Any] = []
     silent = 0
     for position in range(len(messages) - 1, -1, -1):
         message = messages[position]
-        if items is None and peek(message, "role") == "tool" and len(results) < _RESULTS_MAX:
-            _note_results(message, results)
+        role = peek(message, "role")
+        if role == "tool" and not items and len(results) < _RESULTS_MAX:
+            results.setdefault(_word(peek(message, "tool_call_id")), (peek(message, "content"), False))
             continue
-        calls = asked_for(message, results)
-        if calls and peek(message, "type") == "function_call":
+        if role is None and peek(message, "type") == "function_call":
             # Calls of one turn are items in a row.
-            items = Turn(position, calls + (items.calls if items else []))
+            items.append(message)
             continue
-        if items is not None:
-            if items.answered:
-                yield items
-            items = None
-            results = {}
-        if calls:
-            turn = Turn(position, calls)
-            if turn.answered:
-                yield turn
-            results = {}
-            silent = 0
+        if items:
+            yield from _answered(position + 1, items[::-1], results)
+            items, results = [], {}
+        if _calls_tools(message):
+            yield from _answered(position, [message], results)
+            results, silent = {}, 0
         else:
             silent += not _note_results(message, results)
             if silent > _SILENT_MAX or len(results) >= _RESULTS_MAX:
                 return
-    if items is not None and items.answered:
-        yield items
+    if items:
+        yield from _answered(0, items[::-1], results)
+
+
+def _answered(position: int, messages: list[Any], results: Results) -> Iterator[Turn]:
+    turn = Turn(position, messages, results)
+    if turn.is_answered:
+        yield turn
+
+
+def _calls_tools(message: Any) -> bool:
+    return bool(list_of(peek(message, "tool_calls"))) or bool(asked_for(message))
+
+
+def ids_of(messages: Sequence[Any]) -> str:
+    """The ids of the calls of one turn or reply, a line each; empty where they have none."""
+    found: list[str] = []
+    for message in messages:
+        if calls := list_of(peek(message, "tool_calls")):
+            found += [_word(peek(call, "id")) for call in calls[:_CALLS_MAX]]
+        else:
+            found += [call.call_id for call in asked_for(message)]
+    return found[0] if len(found) == 1 else "\n".join(found).strip()
 
 
 def asked_for(message: Any, results: Results = _NONE) -> list[Called]:
     """The tool calls of one message or item, or of a reply, with their results where there are any."""
-    if peek(message, "role") == "tool":
-        return []
     if calls := list_of(peek(message, "tool_calls")):
         return [_chat_call(call, results) for call in calls[:_CALLS_MAX]]
     if peek(message, "type") == "function_call":
@@ -157,12 +175,11 @@ def _called(call_id: Any, tool: Any, arguments: Any, results: Results) -> Called
     return Called(call_id, _word(tool), arguments, given[0], answered=True, failed=given[1])
 
 
-def calls_of(reply: Any) -> list[Called]:
-    """The tool calls of an answer: of its first choice, its items or its content blocks."""
+def messages_of(reply: Any) -> list[Any]:
+    """What of an answer may call tools: its first choice's message, its items, or itself."""
     if choices := list_of(peek(reply, "choices")):
-        return asked_for(peek(choices[0], "message"))
-    items = list_of(peek(reply, "output"))
-    return [call for item in items for call in asked_for(item)] if items else asked_for(reply)
+        return [peek(choices[0], "message")]
+    return list(list_of(peek(reply, "output"))[:_CALLS_MAX]) or [reply]
 
 
 def reason_of(reply: Any) -> Any:
@@ -220,7 +237,7 @@ def _note_results(message: Any, results: Results) -> bool:
 def peek(value: Any, name: str) -> Any:
     """A field, or None where there is none or reading it fails."""
     if type(value) is dict:
-        return cast("Mapping[str, Any]", value).get(name)
+        return _GET(value, name)
     if value is None or isinstance(value, str):
         return None
     try:

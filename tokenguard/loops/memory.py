@@ -11,7 +11,16 @@ from typing import Any, Final
 from tokenguard.core.ladder import Loops
 from tokenguard.core.untrusted import list_of
 from tokenguard.loops.canonical import clipped
-from tokenguard.loops.evidence import FOLDED_PREFIX, Ending, Turn, calls_of, ending, reason_of, turns_from_end
+from tokenguard.loops.evidence import (
+    FOLDED_PREFIX,
+    Ending,
+    Turn,
+    ending,
+    ids_of,
+    messages_of,
+    reason_of,
+    turns_from_end,
+)
 from tokenguard.loops.finding import Finding
 from tokenguard.loops.rounds import Digester, Round, of_state, text_of
 from tokenguard.loops.rules import PERIODS, about_to_repeat, found, strongest
@@ -80,7 +89,7 @@ class LoopMemory:
         fresh: list[tuple[str, Turn]] = []
         latest: str | None = None
         for turn in turns_from_end(messages):
-            name = self._named(turn)
+            name = self._named(turn.ids)
             latest = name if latest is None else latest
             if len(fresh) >= self._history or not self._is_new(name, turn, messages, latest=not fresh):
                 break
@@ -112,8 +121,8 @@ class LoopMemory:
             cost_pico: What it cost.
         """
         self.changed = True
-        if calls := calls_of(reply):
-            keep(self._costs, self._named(Turn(0, calls)), cost_pico)
+        if ids := ids_of(messages_of(reply)):
+            keep(self._costs, self._named(ids), cost_pico)
         self._cut = reason_of(reply) == "length"
         name = self._digester.of(clipped(answer_key))
         if began_s < self._ends_s.get(name, _LONG_AGO):
@@ -157,7 +166,7 @@ class LoopMemory:
             keep(self._ends_s, seen.key, ended_s)
             if not together or any(one.pair == seen.pair for one in track.rounds[-1].seen):
                 return None
-            track.rounds[-1].add([seen])
+            track.join(seen)
         else:
             self._first_end_s = ended_s
             keep(self._ends_s, seen.key, ended_s)
@@ -226,7 +235,7 @@ class LoopMemory:
         if state["by"] != self._digester.of(_FORMAT):
             raise ValueError("written by another ledger or version")
         for name, track in self._tracks.items():
-            track.rounds = [of_state(one) for one in list_of(state["rounds"][name])[-self._history :]]
+            track.restore([of_state(one) for one in list_of(state["rounds"][name])[-self._history :]])
             track.refused = counts(state["refused"][name])
         self._answers = [
             (str(one), int(cost_pico)) for one, cost_pico in list_of(state["answers"])[-self._loops.window :]
@@ -239,9 +248,8 @@ class LoopMemory:
         self._forgiven = dict.fromkeys(str(one) for one in list_of(state["forgiven"])[-FEW:])
         self._cut = bool(state["cut"])
 
-    def _named(self, turn: Turn) -> str:
+    def _named(self, ids: str) -> str:
         """A turn's name: its ids, which are a server's counters or dice, or their digest where they are long."""
-        ids = turn.ids
         return ids if len(ids) <= _IDS_MAX and ids.isprintable() and ids.isascii() else self._digester.of(ids)
 
     def _is_new(self, name: str, turn: Turn, messages: Sequence[Any], *, latest: bool) -> bool:
@@ -264,8 +272,7 @@ class LoopMemory:
         digester, past = self._digester, track.rounds
         seen = [
             digester.seen(digester.asked(one.tool, one.arguments), one.result, failed=one.failed, past=past)
-            for one in turn.calls
-            if one.answered
+            for one in turn.answered()
         ]
         if self.polled:
             seen = [one._replace(transient=True) if one.tool in self.polled else one for one in seen]

@@ -27,12 +27,15 @@ def found(rounds: Sequence[Round], loops: Loops, digester: Digester, only: Seen 
         only: Of the last round's calls look at this one; None: at all.
     """
     findings: list[Finding] = []
+    first = rounds[-1].first
     for seen in rounds[-1].seen if only is None else (only,):
         if not seen.transient:
-            findings += _same_call(rounds[-loops.window :], seen, loops.window)
+            if not first:
+                findings += _same_call(rounds[-loops.window :], seen, loops.window)
             if seen.error:
                 findings += _same_error(rounds, seen, loops.window)
-    findings += _cycle(rounds, digester)
+    if not first:
+        findings += _cycle(rounds, digester)
     return [one for one in findings if one.rule not in loops.off] if loops.off else findings
 
 

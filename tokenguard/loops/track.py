@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from tokenguard.loops.finding import Finding
-from tokenguard.loops.rounds import Round
+from tokenguard.loops.rounds import Round, Seen
 
 __all__ = ["FEW", "Track", "counts", "keep"]
 
@@ -13,22 +13,43 @@ FEW: Final = 32
 """So many names are remembered, the latest ones."""
 
 
+_MET_MAX: Final = 8_192
+
+
 class Track:
     """The latest rounds of one kind of evidence, oldest first, and what was refused since the last progress."""
 
-    __slots__ = ("noted", "refused", "rounds")
+    __slots__ = ("_met", "noted", "refused", "rounds")
 
     def __init__(self) -> None:
         self.rounds: list[Round] = []
         self.refused: dict[str, int] = {}
         self.noted = 0
+        self._met: set[str] = set()
+        """Calls of these rounds, and some of earlier ones."""
 
     def note(self, one: Round, most: int) -> None:
         """Put a round at the end, and the oldest of more than `most` out."""
         self.noted += 1
+        keys = {seen.key for seen in one.seen}
+        one.first = self._met.isdisjoint(keys)
+        self._met |= keys
         self.rounds.append(one)
         if len(self.rounds) > most:
             del self.rounds[0]
+        if len(self._met) > _MET_MAX:
+            self.restore(self.rounds)
+
+    def join(self, seen: Seen) -> None:
+        """One more call of the latest round."""
+        self.rounds[-1].add([seen])
+        self.rounds[-1].first = False
+        self._met.add(seen.key)
+
+    def restore(self, rounds: list[Round]) -> None:
+        """These rounds, oldest first, and no others."""
+        self.rounds = rounds
+        self._met = {seen.key for one in rounds for seen in one.seen}
 
     def latest(self, most: int) -> list[Round]:
         """At most so many rounds, the latest ones, oldest first."""
