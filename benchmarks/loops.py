@@ -238,7 +238,9 @@ class Kept(Figures):
 
     def keep(self, what: str, one: Row) -> None:
         """A row of a table, without a bar and without a line."""
-        self._rows.append({"what": what, **vars(one), "saved_share": round(one.saved_share, 4)})
+        if one.flagged_failed or one.flagged_succeeded:
+            failing, good = f"{one.flagged_failed}/{one.failed}", f"{one.flagged_succeeded}/{one.succeeded}"
+            self._rows.append({"what": what, "failing": failing, "good": good, "saved": round(one.saved_share, 3)})
 
 
 def main() -> int:
