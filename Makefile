@@ -5,7 +5,7 @@ BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null || echo python3 -m uv)
 WORKERS ?= 2
 
-.PHONY: help demo test chaos check bench bench-peers docs wheel-check fmt
+.PHONY: help demo test chaos check bench bench-peers bench-loops docs wheel-check fmt
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ bench: .venv/.synced  ## measure our own bars, as ratios within one run, and kee
 
 bench-peers: .venv/.synced .venvs/peers/.synced  ## run other budget guards through the same race, side by side
 	$(BIN)/python -W ignore benchmarks/peers/race.py .venvs/peers/bin/python --write
+
+bench-loops: .venv/.synced  ## measure the repetition rules on the recorded runs in ../shared, beside other projects' rules
+	$(BIN)/python -W ignore benchmarks/loops.py --write
 
 docs: .venv/.synced  ## build the documentation site into site/
 	$(UV) run --frozen --group docs mkdocs build --strict

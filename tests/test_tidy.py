@@ -180,6 +180,7 @@ DOORS = {
     "alembic": "tokenguard/ledger/migrate.py",
     "genai_prices": "tokenguard/pricing/",
     "litellm": "tokenguard/backends/litellm.py",
+    "rfc8785": "tokenguard/loops/canonical.py",
     "sqlalchemy": "tokenguard/ledger/",
     "tenacity": "tokenguard/backends/retry.py",
     "tiktoken": "tokenguard/counting/encodings.py",

@@ -7,13 +7,23 @@ as a library's objects.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from tokenguard.core.untrusted import field_of, list_of
 
-__all__ = ["BLOCKED_PREFIX", "FOLDED_PREFIX", "Called", "Ending", "Turn", "asked_for", "ending", "turns_from_end"]
+__all__ = [
+    "BLOCKED_PREFIX",
+    "FOLDED_PREFIX",
+    "Called",
+    "Ending",
+    "Turn",
+    "asked_for",
+    "ending",
+    "peek",
+    "turns_from_end",
+]
 
 BLOCKED_PREFIX: Final = "[tokenguard] "
 """How the results begin that a model gets for a tool we did not run."""
@@ -22,36 +32,50 @@ FOLDED_PREFIX: Final = "[tokenguard folded "
 
 _CALLS_MAX: Final = 128
 """Of one turn's calls so many are looked at."""
-_SILENT_MAX: Final = 64
+_SILENT_MAX: Final = 32
 """So many messages without a tool call are walked back over in search of one."""
+_RESULTS_MAX: Final = 1_024
+"""So many results in a row as well."""
 
 
-@dataclass(slots=True)
-class Called:
+Results: TypeAlias = dict[str, tuple[Any, bool]]
+"""By a call's id what it gave, and whether the message calls it an error."""
+
+
+class Called(NamedTuple):
     """One call of a turn, as it stands in the messages."""
 
     call_id: str
     tool: str
     arguments: Any
-    result: Any = None
-    answered: bool = False
-    failed: bool = False
+    result: Any
+    answered: bool
+    failed: bool
     """The message says itself that the result is an error."""
 
 
-@dataclass(slots=True)
 class Turn:
-    """An assistant turn that called tools."""
+    """An assistant turn that called tools, read only as far as it is asked about."""
 
-    position: int
-    """Of its message in the conversation."""
-    calls: list[Called] = field(default_factory=list[Called])
+    __slots__ = ("_messages", "_results", "ids", "position")
+
+    def __init__(self, position: int, messages: list[Any], results: Results) -> None:
+        self.position = position
+        """Of its first message in the conversation."""
+        self._messages = messages
+        self._results = results
+        self.ids = ids_of(messages)
+        """Its calls' ids, a line each; empty where it has none."""
+
+    def answered(self) -> list[Called]:
+        """Its calls that have a result."""
+        found = [call for one in self._messages for call in asked_for(one, self._results)]
+        return [call for call in found if call.answered]
 
     @property
-    def ids(self) -> str:
-        """Its calls' ids in one text; empty where it has none."""
-        calls = self.calls
-        return calls[0].call_id if len(calls) == 1 else "\n".join([call.call_id for call in calls]).strip()
+    def is_answered(self) -> bool:
+        """Whether any of its calls has a result."""
+        return any(map(self._results.__contains__, self.ids.split("\n")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,76 +91,115 @@ class Ending:
     """The latest tool round is what it ends with, apart from what the user or the system said after it."""
 
 
+_GET: Callable[[Any, str], Any] = cast("Any", dict).get
+_NONE: Final[Results] = {}
 _ON_TOOLS: Final = Ending(monologue=0, name="", spoken=None, on_tools=True)
 
 
 def turns_from_end(messages: Sequence[Any]) -> Iterator[Turn]:
     """The turns whose calls were answered, the latest first."""
-    results: dict[str, tuple[Any, bool]] = {}
-    items: Turn | None = None
+    results: Results = {}
+    items: list[Any] = []
     silent = 0
     for position in range(len(messages) - 1, -1, -1):
         message = messages[position]
-        if items is None and _get(message, "role") == "tool":
-            _note_results(message, results)
+        role = peek(message, "role")
+        if role == "tool" and not items and len(results) < _RESULTS_MAX:
+            results.setdefault(_word(peek(message, "tool_call_id")), (peek(message, "content"), False))
             continue
-        calls = asked_for(message)
-        if calls and _get(message, "type") == "function_call":
+        if role is None and peek(message, "type") == "function_call":
             # Calls of one turn are items in a row.
-            items = Turn(position, calls + (items.calls if items else []))
+            items.append(message)
             continue
-        if items is not None:
-            if _answered(items, results):
-                yield items
-            items = None
-        if calls:
-            turn = Turn(position, calls)
-            if _answered(turn, results):
-                yield turn
-            silent = 0
+        if items:
+            yield from _answered(position + 1, items[::-1], results)
+            items, results = [], {}
+        if _calls_tools(message):
+            yield from _answered(position, [message], results)
+            results, silent = {}, 0
         else:
             silent += not _note_results(message, results)
-            if silent > _SILENT_MAX:
+            if silent > _SILENT_MAX or len(results) >= _RESULTS_MAX:
                 return
-    if items is not None and _answered(items, results):
-        yield items
+    if items:
+        yield from _answered(0, items[::-1], results)
 
 
-def asked_for(message: Any) -> list[Called]:
-    """The tool calls of one message or item; of a reply's too."""
-    if _get(message, "role") == "tool":
-        return []
-    if calls := list_of(_get(message, "tool_calls")):
-        return [_called(call) for call in calls[:_CALLS_MAX]]
-    if _get(message, "type") == "function_call":
-        return [Called(_word(_get(message, "call_id")), _word(_get(message, "name")), _get(message, "arguments"))]
-    content = _get(message, "content")
+def _answered(position: int, messages: list[Any], results: Results) -> Iterator[Turn]:
+    turn = Turn(position, messages, results)
+    if turn.is_answered:
+        yield turn
+
+
+def _calls_tools(message: Any) -> bool:
+    return bool(list_of(peek(message, "tool_calls"))) or bool(asked_for(message))
+
+
+def ids_of(messages: Sequence[Any]) -> str:
+    """The ids of the calls of one turn or reply, a line each; empty where they have none."""
+    found: list[str] = []
+    for message in messages:
+        if calls := list_of(peek(message, "tool_calls")):
+            found += [_word(peek(call, "id")) for call in calls[:_CALLS_MAX]]
+        else:
+            found += [call.call_id for call in asked_for(message)]
+    return found[0] if len(found) == 1 else "\n".join(found).strip()
+
+
+def asked_for(message: Any, results: Results = _NONE) -> list[Called]:
+    """The tool calls of one message or item, or of a reply, with their results where there are any."""
+    if calls := list_of(peek(message, "tool_calls")):
+        return [_chat_call(call, results) for call in calls[:_CALLS_MAX]]
+    if peek(message, "type") == "function_call":
+        return [_called(peek(message, "call_id"), peek(message, "name"), peek(message, "arguments"), results)]
+    content = peek(message, "content")
     if isinstance(content, list | tuple):
         return [
-            Called(_word(_get(block, "id")), _word(_get(block, "name")), _get(block, "input"))
+            _called(peek(block, "id"), peek(block, "name"), peek(block, "input"), results)
             for block in cast("Sequence[Any]", content)[:_CALLS_MAX]
-            if _get(block, "type") == "tool_use"
+            if peek(block, "type") == "tool_use"
         ]
     return []
 
 
-def _called(call: Any) -> Called:
-    function = _get(call, "function")
-    return Called(_word(_get(call, "id")), _word(_get(function, "name")), _get(function, "arguments"))
+def _chat_call(call: Any, results: Results) -> Called:
+    function = peek(call, "function")
+    return _called(peek(call, "id"), peek(function, "name"), peek(function, "arguments"), results)
+
+
+def _called(call_id: Any, tool: Any, arguments: Any, results: Results) -> Called:
+    call_id = _word(call_id)
+    given = results.get(call_id)
+    if given is None:
+        return Called(call_id, _word(tool), arguments, result=None, answered=False, failed=False)
+    return Called(call_id, _word(tool), arguments, given[0], answered=True, failed=given[1])
+
+
+def messages_of(reply: Any) -> list[Any]:
+    """What of an answer may call tools: its first choice's message, its items, or itself."""
+    if choices := list_of(peek(reply, "choices")):
+        return [peek(choices[0], "message")]
+    return list(list_of(peek(reply, "output"))[:_CALLS_MAX]) or [reply]
+
+
+def reason_of(reply: Any) -> Any:
+    """Why an answer ended, where it says so."""
+    choices = list_of(peek(reply, "choices"))
+    return peek(choices[0], "finish_reason") if choices else None
 
 
 def ending(messages: Sequence[Any]) -> Ending:
     """How the conversation ends; looks at its last 64 messages at most."""
-    if messages and _get(messages[-1], "role") == "tool":
+    if messages and peek(messages[-1], "role") == "tool":
         return _ON_TOOLS
     monologue, name, spoken, on_tools = 0, "", None, False
     for position in range(len(messages) - 1, max(-1, len(messages) - 1 - _SILENT_MAX), -1):
         message = messages[position]
-        role = _get(message, "role")
+        role = peek(message, "role")
         if role == "assistant" and not asked_for(message):
             if spoken is not None:
                 break
-            speaker = _word(_get(message, "name"))
+            speaker = _word(peek(message, "name"))
             if monologue and speaker != name:
                 break
             monologue, name = monologue + 1, speaker
@@ -146,46 +209,35 @@ def ending(messages: Sequence[Any]) -> Ending:
         elif role == "user":
             if monologue:
                 break
-            spoken = _get(message, "content") if spoken is None else spoken
+            spoken = peek(message, "content") if spoken is None else spoken
         elif asked_for(message):
             break
     return Ending(monologue, name, spoken, on_tools)
 
 
-def _answered(turn: Turn, results: dict[str, tuple[Any, bool]]) -> bool:
-    """Give each call of the turn its result; whether there was any."""
-    answered = False
-    for call in turn.calls:
-        if call.call_id in results:
-            call.result, call.failed = results[call.call_id]
-            call.answered = answered = True
-    results.clear()
-    return answered
-
-
-def _note_results(message: Any, results: dict[str, tuple[Any, bool]]) -> bool:
+def _note_results(message: Any, results: Results) -> bool:
     """Note the results that a message carries; whether it carries any. The first of two for one call is the newer."""
-    if _get(message, "role") == "tool":
-        results.setdefault(_word(_get(message, "tool_call_id")), (_get(message, "content"), False))
+    if peek(message, "role") == "tool":
+        results.setdefault(_word(peek(message, "tool_call_id")), (peek(message, "content"), False))
         return True
-    if _get(message, "type") == "function_call_output":
-        results.setdefault(_word(_get(message, "call_id")), (_get(message, "output"), False))
+    if peek(message, "type") == "function_call_output":
+        results.setdefault(_word(peek(message, "call_id")), (peek(message, "output"), False))
         return True
-    content = _get(message, "content")
+    content = peek(message, "content")
     carries = False
     if isinstance(content, list | tuple):
         for block in cast("Sequence[Any]", content)[:_CALLS_MAX]:
-            if _get(block, "type") == "tool_result":
-                failed = _get(block, "is_error") is True
-                results.setdefault(_word(_get(block, "tool_use_id")), (_get(block, "content"), failed))
+            if peek(block, "type") == "tool_result":
+                failed = peek(block, "is_error") is True
+                results.setdefault(_word(peek(block, "tool_use_id")), (peek(block, "content"), failed))
                 carries = True
     return carries
 
 
-def _get(value: Any, name: str) -> Any:
+def peek(value: Any, name: str) -> Any:
     """A field, or None where there is none or reading it fails."""
     if type(value) is dict:
-        return cast("Mapping[str, Any]", value).get(name)
+        return _GET(value, name)
     if value is None or isinstance(value, str):
         return None
     try:

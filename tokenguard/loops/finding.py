@@ -31,7 +31,7 @@ class Finding:
     mean_pico: int = 0
     """What one of them cost on average: what one more would have."""
     source: str = "messages"
-    """Where it was seen: in the `messages`, in the `tools` of this process, or in the `answers`."""
+    """Where it was seen: in the `messages`, in `speech` without tools, in the `tools` we ran, or in the `answers`."""
     blocked: bool = False
     """The latest of them is a tool that was not run: the model has yet to read why."""
 

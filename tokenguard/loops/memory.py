@@ -9,20 +9,33 @@ from itertools import islice
 from typing import Any, Final
 
 from tokenguard.core.ladder import Loops
-from tokenguard.core.untrusted import field_of, list_of
-from tokenguard.loops.evidence import FOLDED_PREFIX, Ending, Turn, asked_for, ending, turns_from_end
+from tokenguard.core.untrusted import list_of
+from tokenguard.loops.canonical import clipped
+from tokenguard.loops.evidence import (
+    FOLDED_PREFIX,
+    Ending,
+    Turn,
+    ending,
+    ids_of,
+    messages_of,
+    reason_of,
+    turns_from_end,
+)
 from tokenguard.loops.finding import Finding
 from tokenguard.loops.keys import EXEMPT, keyed
-from tokenguard.loops.rounds import Digester, Round, of_state, text_of
+from tokenguard.loops.rounds import Digester, Round, Seen, of_state, text_of
 from tokenguard.loops.rules import PERIODS, about_to_repeat, found, strongest
+from tokenguard.loops.track import FEW, Track, counts, keep
 
 __all__ = ["LoopMemory"]
 
 _STATE_BYTES_MAX: Final = 15_000
-_IDS_MAX: Final = 48
+_IDS_MAX: Final = 40
+_KNOWN_MAX: Final = 96
+_REFUSED_MAX: Final = 8
 _HISTORY_MAX: Final = 200
-_FEW: Final = 64
-"""So many ids, costs, refusals and pardons are remembered, the latest ones."""
+_FORMAT: Final = "tokenguard loops 1"
+_SOURCES: Final = ("messages", "speech", "tools", "answers")
 _LONG_AGO: Final = float("-inf")
 _ALL: Final[Mapping[str, Any]] = {}
 """All arguments count."""
@@ -54,7 +67,7 @@ class LoopMemory:
         self._digester = Digester(key, folded)
         rungs = [one for one in (loops.steer_at, loops.block_at, loops.stop_at) if one is not None]
         self._history = min(_HISTORY_MAX, max(loops.window, max(rungs, default=0) * PERIODS[-1]))
-        self._tracks = {name: _Track() for name in ("messages", "tools", "answers")}
+        self._tracks = {name: Track() for name in _SOURCES}
         self._answers: list[tuple[str, int]] = []
         """Digest of prompt and completion, and what it cost; the latest ones, oldest first."""
         self._known: dict[str, int] = {}
@@ -78,10 +91,10 @@ class LoopMemory:
         an earlier round too (a framework's "go on"), or nothing is found: a person took part.
         """
         fresh: list[tuple[str, Turn]] = []
-        latest = ""
+        latest: str | None = None
         for turn in turns_from_end(messages):
-            name = self._named(turn)
-            latest = latest or name
+            name = self._named(turn.ids)
+            latest = name if latest is None else latest
             if len(fresh) >= self._history or not self._is_new(name, turn, messages, latest=not fresh):
                 break
             fresh.append((name, turn))
@@ -91,7 +104,8 @@ class LoopMemory:
         end = ending(messages)
         if end.monologue:
             return self._monologue(end)
-        if not latest or not end.on_tools or (end.spoken is not None and not self._said_before(end.spoken)):
+        self._tracks["speech"].refused.clear()
+        if latest is None or not end.on_tools or (end.spoken is not None and not self._said_before(end.spoken)):
             return None
         return self._told("messages", self._found(track, latest, fresh=bool(fresh)))
 
@@ -111,13 +125,13 @@ class LoopMemory:
             cost_pico: What it cost.
         """
         self.changed = True
-        if calls := _calls_of(reply):
-            _keep(self._costs, self._named(Turn(0, calls)), cost_pico)
-        self._cut = _ending_of(reply) == "length"
-        name = self._digester.of(answer_key)
+        if ids := ids_of(messages_of(reply)):
+            keep(self._costs, self._named(ids), cost_pico)
+        self._cut = reason_of(reply) == "length"
+        name = self._digester.of(clipped(answer_key))
         if began_s < self._ends_s.get(name, _LONG_AGO):
             return None
-        _keep(self._ends_s, name, ended_s)
+        keep(self._ends_s, name, ended_s)
         self._answers.append((name, cost_pico))
         if len(self._answers) > self._loops.window:
             del self._answers[0]
@@ -153,13 +167,13 @@ class LoopMemory:
         seen = self._digester.seen(call, result, failed=False, past=track.rounds)
         together = began_s < self._first_end_s
         if together or began_s < self._ends_s.get(seen.key, _LONG_AGO):
-            _keep(self._ends_s, seen.key, ended_s)
+            keep(self._ends_s, seen.key, ended_s)
             if not together or any(one.pair == seen.pair for one in track.rounds[-1].seen):
                 return None
-            track.rounds[-1].add([seen])
+            track.join(seen)
         else:
             self._first_end_s = ended_s
-            _keep(self._ends_s, seen.key, ended_s)
+            keep(self._ends_s, seen.key, ended_s)
             track.note(Round("", [seen]), self._history)
         self.changed = True
         findings = found(track.rounds, self._loops, self._digester, seen)
@@ -170,17 +184,17 @@ class LoopMemory:
         """Count a call or tool that was refused for a finding as one more repetition, until the run makes progress."""
         self.changed = True
         refused = self._tracks[finding.source].refused
-        _keep(refused, finding.fingerprint, refused.get(finding.fingerprint, 0) + 1)
+        keep(refused, finding.fingerprint, refused.get(finding.fingerprint, 0) + 1, _REFUSED_MAX)
         return replace(finding, repeats=finding.repeats + 1)
 
     def forgive(self, fingerprint: str) -> None:
         """A person resumed the run: that repetition, and what else the run shows now, is never found again."""
         self.changed = True
-        _keep(self._forgiven, fingerprint, None)
+        keep(self._forgiven, fingerprint, None)
         for name in ("messages", "tools"):
             rounds = self._tracks[name].rounds
             for one in found(rounds, self._loops, self._digester) if rounds else ():
-                _keep(self._forgiven, one.fingerprint, None)
+                keep(self._forgiven, one.fingerprint, None)
         for track in self._tracks.values():
             track.refused.clear()
 
@@ -191,9 +205,7 @@ class LoopMemory:
         rounds = self._history
         while True:
             state |= {
-                "rounds": {
-                    name: [one.state() for one in track.rounds[-rounds:]] for name, track in self._tracks.items()
-                },
+                "rounds": {name: [one.state() for one in track.latest(rounds)] for name, track in self._tracks.items()},
                 "answers": self._answers,
                 "refused": {name: track.refused for name, track in self._tracks.items()},
                 "known": self._known,
@@ -206,7 +218,7 @@ class LoopMemory:
             }
             # A copy: what the caller keeps must not change with the next call.
             text = json.dumps(state)
-            if len(text) <= _STATE_BYTES_MAX or rounds <= 1:
+            if len(text) <= _STATE_BYTES_MAX or not rounds:
                 kept: dict[str, Any] = json.loads(text)
                 return kept
             rounds //= 2
@@ -233,29 +245,31 @@ class LoopMemory:
         if state["by"] != self._digester.of(_FORMAT):
             raise ValueError("written by another ledger or version")
         for name, track in self._tracks.items():
-            track.rounds = [of_state(one) for one in list_of(state["rounds"][name])[-self._history :]]
-            track.refused = _counts(state["refused"][name])
+            track.restore([of_state(one) for one in list_of(state["rounds"][name])[-self._history :]])
+            track.refused = counts(state["refused"][name])
         self._answers = [
             (str(one), int(cost_pico)) for one, cost_pico in list_of(state["answers"])[-self._loops.window :]
         ]
-        self._known = _counts(state["known"])
+        self._known = counts(state["known"])
         self._ids_recur = bool(state["ids_recur"])
-        self._costs = _counts(state["costs"])
-        self._voiced = _counts(state["voiced"])
+        self._costs = counts(state["costs"])
+        self._voiced = counts(state["voiced"])
         self._tracks["messages"].noted = int(state["noted"])
-        self._forgiven = dict.fromkeys(str(one) for one in list_of(state["forgiven"])[-_FEW:])
+        self._forgiven = dict.fromkeys(str(one) for one in list_of(state["forgiven"])[-FEW:])
         self._cut = bool(state["cut"])
 
-    def _named(self, turn: Turn) -> str:
+    def _named(self, ids: str) -> str:
         """A turn's name: its ids, which are a server's counters or dice, or their digest where they are long."""
-        ids = turn.ids
-        return ids if len(ids) <= _IDS_MAX else self._digester.of(ids)
+        return ids if len(ids) <= _IDS_MAX and ids.isprintable() and ids.isascii() else self._digester.of(ids)
 
     def _is_new(self, name: str, turn: Turn, messages: Sequence[Any], *, latest: bool) -> bool:
         """Whether a turn was not noted yet: by its ids, and where a server repeats them by its place."""
         known = self._known.get(name)
-        if known is None or (latest and name in self._costs):
+        if known is None:
+            return True
+        if latest and name in self._costs:
             # An answer with these ids came after they were noted: they are another round's.
+            self._ids_recur = True
             return True
         if turn.position <= known:
             return False
@@ -264,26 +278,26 @@ class LoopMemory:
             self._ids_recur = any(one.ids == turn.ids for one in islice(before, self._history))
         return self._ids_recur or not turn.ids
 
-    def _note(self, track: _Track, name: str, turn: Turn) -> None:
-        digester = self._digester
-        counted = [(one, keyed(one.tool, one.arguments, self._keys)) for one in turn.calls if one.answered]
-        seen = [
-            digester.seen(digester.asked(one.tool, arguments), one.result, failed=one.failed, past=track.rounds)
-            for one, arguments in counted
-            if arguments is not EXEMPT
-        ]
-        cost_pico = self._costs.pop(name, 0)
-        if seen:
-            track.note(Round(name, seen, cost_pico), self._history)
-        _keep(self._known, name, turn.position, 2 * self._history)
+    def _note(self, track: Track, name: str, turn: Turn) -> None:
+        digester, past, seen = self._digester, track.rounds, list[Seen]()
+        for one in turn.answered():
+            arguments = keyed(one.tool, one.arguments, self._keys) if self._keys else one.arguments
+            asked = digester.asked(one.tool, None if arguments is EXEMPT else arguments)
+            shown = digester.seen(asked, one.result, failed=one.failed, past=past)
+            # What is asked again on purpose is noted and never found, like what time will heal.
+            seen.append(shown._replace(transient=True) if arguments is EXEMPT else shown)
+        track.note(Round(name, seen, self._costs.pop(name, 0)), self._history)
+        keep(self._known, name, turn.position, _KNOWN_MAX)
         self.changed = True
 
-    def _found(self, track: _Track, name: str, *, fresh: bool) -> list[Finding]:
+    def _found(self, track: Track, name: str, *, fresh: bool) -> list[Finding]:
         """What the round of this name repeats; a new one that does not repeat what was refused was progress."""
-        place = next((place for place in range(len(track.rounds), 0, -1) if track.rounds[place - 1].name == name), 0)
-        if not place:
+        rounds = track.rounds
+        if rounds and rounds[-1].name != name:
+            # Another conversation of the same run was noted since.
+            rounds = rounds[: next((at for at in range(len(rounds), 0, -1) if rounds[at - 1].name == name), 0)]
+        if not rounds:
             return []
-        rounds = track.rounds if place == len(track.rounds) else track.rounds[:place]
         findings = found(rounds, self._loops, self._digester)
         if fresh:
             track.progress(findings)
@@ -294,7 +308,7 @@ class LoopMemory:
         digest = self._digester.of(text_of(words))
         first = self._voiced.get(digest)
         if first is None:
-            _keep(self._voiced, digest, noted)
+            keep(self._voiced, digest, noted)
             self.changed = True
         return first is not None and first != noted
 
@@ -304,7 +318,7 @@ class LoopMemory:
             return None
         costs_pico = [one_pico for _, one_pico in self._answers[-end.monologue :]]
         return self._told(
-            "messages",
+            "speech",
             [
                 Finding(
                     rule="monologue",
@@ -331,62 +345,3 @@ class LoopMemory:
 
     def _is_off(self, rule: str) -> bool:
         return rule in self._loops.off
-
-
-_FORMAT: Final = "tokenguard loops 1"
-
-
-class _Track:
-    """The latest rounds of one kind of evidence, oldest first, and what was refused since the last progress."""
-
-    __slots__ = ("noted", "refused", "rounds")
-
-    def __init__(self) -> None:
-        self.rounds: list[Round] = []
-        self.refused: dict[str, int] = {}
-        self.noted = 0
-
-    def note(self, one: Round, most: int) -> None:
-        self.noted += 1
-        self.rounds.append(one)
-        if len(self.rounds) > most:
-            del self.rounds[0]
-
-    def progress(self, findings: list[Finding]) -> None:
-        """Forget the refusals of whatever the latest round does not repeat."""
-        if self.refused:
-            repeated = {one.fingerprint for one in findings}
-            self.refused = {name: count for name, count in self.refused.items() if name in repeated}
-
-
-def _keep(kept: dict[str, Any], name: str, value: Any, most: int = _FEW) -> None:
-    """Put an entry at the end, and the oldest out."""
-    kept.pop(name, None)
-    kept[name] = value
-    if len(kept) > most:
-        del kept[next(iter(kept))]
-
-
-def _counts(state: Any) -> dict[str, int]:
-    """Names with whole numbers.
-
-    Raises:
-        ValueError: something else.
-    """
-    if not all(type(name) is str and type(count) is int for name, count in state.items()):
-        raise ValueError("not names with whole numbers")
-    return dict(state)
-
-
-def _calls_of(reply: Any) -> list[Any]:
-    """The tool calls of an answer: of its first choice, its items or its content blocks."""
-    if choices := list_of(field_of(reply, "choices")):
-        return asked_for(field_of(choices[0], "message"))
-    items = list_of(field_of(reply, "output"))
-    return [call for item in items for call in asked_for(item)] if items else asked_for(reply)
-
-
-def _ending_of(reply: Any) -> Any:
-    """Why an answer ended, where it says so."""
-    choices = list_of(field_of(reply, "choices"))
-    return field_of(choices[0], "finish_reason") if choices else None

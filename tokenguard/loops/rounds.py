@@ -65,11 +65,13 @@ class Seen(NamedTuple):
 class Round:
     """What one assistant turn asked for, or what ran together: each different call once."""
 
-    __slots__ = ("cost_pico", "folded", "name", "pairs", "seen", "signature")
+    __slots__ = ("cost_pico", "first", "folded", "name", "pairs", "seen", "signature")
 
     def __init__(self, name: str, seen: Sequence[Seen], cost_pico: int = 0) -> None:
         self.name = name
         self.cost_pico = cost_pico
+        self.first = False
+        """None of its calls was seen before: it can repeat nothing but an error."""
         self.seen: tuple[Seen, ...] = ()
         self.pairs: frozenset[str] = frozenset()
         self.folded = False
@@ -80,6 +82,13 @@ class Round:
 
     def add(self, seen: Sequence[Seen]) -> None:
         """More calls of the same round; equal ones count once."""
+        if len(seen) == 1 and not self.seen:
+            one = seen[0]
+            self.seen, self.folded = (one,), one.folded
+            if not one.transient:
+                self.signature = one.key + one.result
+                self.pairs = frozenset((self.signature,))
+            return
         if len(seen) > 1 or self.seen:
             by_pair = {one.pair: one for one in (*self.seen, *seen)}
             seen = [by_pair[pair] for pair in sorted(by_pair)[:_CALLS_MAX]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Final
 
 from tokenguard.core.ladder import RULES, Loops
@@ -11,6 +12,7 @@ from tokenguard.loops.rounds import Asked, Digester, Round, Seen
 
 __all__ = ["PERIODS", "about_to_repeat", "found", "strongest"]
 
+_IS_FOLDED: Final = attrgetter("folded")
 PERIODS: Final = range(2, 6)
 """So many rounds a cycle may have."""
 
@@ -25,12 +27,15 @@ def found(rounds: Sequence[Round], loops: Loops, digester: Digester, only: Seen 
         only: Of the last round's calls look at this one; None: at all.
     """
     findings: list[Finding] = []
+    first = rounds[-1].first
     for seen in rounds[-1].seen if only is None else (only,):
         if not seen.transient:
-            findings += _same_call(rounds[-loops.window :], seen, loops.window)
+            if not first:
+                findings += _same_call(rounds[-loops.window :], seen, loops.window)
             if seen.error:
                 findings += _same_error(rounds, seen, loops.window)
-    findings += _cycle(rounds, digester)
+    if not first:
+        findings += _cycle(rounds, digester)
     return [one for one in findings if one.rule not in loops.off] if loops.off else findings
 
 
@@ -68,7 +73,7 @@ def _same_call(latest: Sequence[Round], seen: Seen, window: int) -> list[Finding
     """The same call with the same result, among the latest rounds, in a row or not."""
     pair = seen.key + seen.result
     members = [one for one in latest if pair in one.pairs]
-    if any(one.folded for one in latest):
+    if True in map(_IS_FOLDED, latest):
         folded = [one for one in latest[:-1] for old in one.seen if old.folded and old.key == seen.key]
         if folded:
             again = [one for one in latest if any(old.key == seen.key for old in one.seen)]

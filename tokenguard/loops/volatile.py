@@ -35,7 +35,8 @@ _ANSI: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1
 # Times have a colon, durations their unit, ids eight hexadecimal digits in a row, looked for in a text of classes: a
 # pattern of its own took 7 ns a character of a listing with line numbers. Where none is found nothing is taken out.
 _COLON: Final = re.compile(r":[0-5][0-9]:[0-5][0-9]")
-_UNIT: Final = re.compile(r"s(?:ec|econds)?[)\]\s=]")
+_IN: Final = re.compile(r"in [0-9]")
+_BRACKETED: Final = re.compile(r"[(\[][0-9][0-9.]{0,12} ?(?:m?s|sec)")
 _CLASSES: Final = bytes(ord("h") if chr(one) in "0123456789abcdefABCDEF" else ord(" ") for one in range(256))
 _RUN: Final = b"hhhhhhhh"
 _TIME: Final = re.compile(
@@ -53,8 +54,7 @@ _ID: Final = re.compile(
 )
 _EPOCH: Final = re.compile(r"(?<![0-9A-Za-z.])1[0-9]{9}(?:[0-9]{3}|\.[0-9]{1,9})?(?![0-9A-Za-z])")
 _TEMPORARY: Final = re.compile(r"/(?:tmp|var/folders)/[^\s'\":,;)\]}>]+")
-_COUNTER: Final = re.compile(r"((?:[Aa]ttempt|[Rr]etry) ?[#:]? ?)[0-9]{1,6}")
-_TRAILING: Final = re.compile(r"[ \t\r]+(?=\n|\Z)")
+_COUNTER: Final = re.compile(r"((?:[Aa]ttempt|[Rr]etry) [#:]? ?)[0-9]{1,6}")
 
 
 def settled(text: str) -> str:
@@ -65,11 +65,11 @@ def settled(text: str) -> str:
     text = clipped(text)
     if "\x1b" in text:
         text = _ANSI.sub("", text)
-    if " \n" in text or "\r" in text or "\t\n" in text or text[-1:].isspace():
-        text = _TRAILING.sub("", text).rstrip()
-    if "/tmp/" in text or "/var/folders/" in text:  # noqa: S108 - looked for, not used
+    if " \n" in text or "\t" in text or "\r" in text or text[-1:].isspace():
+        text = "\n".join(map(str.rstrip, text.split("\n"))).rstrip()
+    if "/" in text and ("/tmp/" in text or "/var/folders/" in text):  # noqa: S108 - looked for, not used
         text = _TEMPORARY.sub("~", text)
-    if "ttempt" in text or "etry" in text:
+    if "ttempt " in text or "etry " in text:
         text = _COUNTER.sub(r"\1~", text)
     if not _has_marks(text):
         return text
@@ -91,9 +91,10 @@ def is_nonce(name: str) -> bool:
 
 def _has_marks(text: str) -> bool:
     """Whether the text may contain a time or an id."""
-    return bool(
-        "0x" in text
-        or _COLON.search(text)
-        or _RUN in text.encode("utf-8", "surrogatepass").translate(_CLASSES)
-        or ((" in " in text or "(" in text or "[" in text) and _UNIT.search(text))
+    return (
+        _RUN in text.encode("utf-8", "surrogatepass").translate(_CLASSES)
+        or "0x" in text
+        or (":" in text and _COLON.search(text) is not None)
+        or ("in " in text and _IN.search(text) is not None)
+        or (("s)" in text or "s]" in text or "sec" in text) and _BRACKETED.search(text) is not None)
     )
