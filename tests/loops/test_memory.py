@@ -69,6 +69,24 @@ def test_repeated_ids_in_a_trimmed_conversation_are_told_apart_by_the_answers(me
     assert found == [0, 2, 3, 4]
 
 
+def test_two_conversations_of_one_run_are_each_judged_by_their_own_end(memory: LoopMemory) -> None:
+    stuck = talk(*[turn(f"a{at}") for at in range(3)])
+    memory.asked(stuck)
+    memory.asked(talk(turn("b", "something else", {"n": 1})))
+
+    assert repeats(memory.asked(stuck)) == 3
+
+
+def test_what_is_written_down_stays_as_it_was(memory: LoopMemory) -> None:
+    memory.asked(talk(turn(0)))
+    state = memory.dump()
+    before = json.dumps(state)
+
+    memory.asked(talk(turn(0), turn(1)))
+
+    assert json.dumps(state) == before
+
+
 def test_ids_that_moved_because_something_was_inserted_are_still_known(memory: LoopMemory) -> None:
     rounds = [turn(at) for at in range(3)]
     memory.asked(talk(*rounds))

@@ -99,6 +99,9 @@ def test_an_error_is_known_by_how_it_begins_or_by_its_message() -> None:
         "EXECUTION TIMED OUT",
         "requests.exceptions.ConnectionError: refused",
         "Error: timeout",
+        "RateLimitError: slow down",
+        "ServiceUnavailableError: ",
+        "InternalServerError: oops",
     ],
 )
 def test_what_time_may_heal_is_transient(text: str) -> None:

@@ -17,6 +17,7 @@ BYTES_MAX: Final = 65_536
 
 _NODES_MAX: Final = 4_096
 _DEPTH_MAX: Final = 48
+_OPENS: Final = frozenset("{[")
 _DECODER: Final = json.JSONDecoder()
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 # Where none of these occurs the standard encoder's output is the RFC's: no float, no integer beyond 2^53, no control
@@ -66,6 +67,10 @@ def _read(text: str) -> Any:
     if len(text) > BYTES_MAX:
         return clipped(text)
     try:
+        if text[:1] in _OPENS:
+            value, end = _DECODER.raw_decode(text)
+            if end == len(text):
+                return value
         return _DECODER.decode(text)
     except (ValueError, RecursionError):
         return text

@@ -37,6 +37,7 @@ _PASSING: Final = (
     "timeouterror",
     "deadline exceeded",
     "service unavailable",
+    "serviceunavailable",
     "temporarily unavailable",
     "overloaded",
     "connection refused",
@@ -49,6 +50,7 @@ _PASSING: Final = (
     "etimedout",
     "bad gateway",
     "internal server error",
+    "internalservererror",
 )
 _STATUS: Final = re.compile(r"(?<![0-9.])(?:429|5[0-9]{2})(?![0-9.])")
 _STATED: Final = re.compile(r"(?:status|code|http)\W{0,4}(?:1\.[01] |2 )?(?:429|5[0-9]{2})(?![0-9.])")

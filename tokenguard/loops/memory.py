@@ -201,26 +201,26 @@ class LoopMemory:
     def dump(self) -> dict[str, Any]:
         """The memory as JSON of less than 16 kB; the oldest rounds are left out where it would be more."""
         self.changed = False
-        state: dict[str, Any] = {"by": self._digester.of(_FORMAT)}
+        # Copies: what the caller keeps must not change with the next call.
+        state: dict[str, Any] = {
+            "by": self._digester.of(_FORMAT),
+            "answers": [list(one) for one in self._answers],
+            "refused": {name: dict(track.refused) for name, track in self._tracks.items()},
+            "known": dict(self._known),
+            "ids_recur": self._ids_recur,
+            "costs": dict(self._costs),
+            "voiced": dict(self._voiced),
+            "noted": self._tracks["messages"].noted,
+            "forgiven": list(self._forgiven),
+            "cut": self._cut,
+        }
         rounds = self._history
         while True:
-            state |= {
-                "rounds": {name: [one.state() for one in track.latest(rounds)] for name, track in self._tracks.items()},
-                "answers": self._answers,
-                "refused": {name: track.refused for name, track in self._tracks.items()},
-                "known": self._known,
-                "ids_recur": self._ids_recur,
-                "costs": self._costs,
-                "voiced": self._voiced,
-                "noted": self._tracks["messages"].noted,
-                "forgiven": list(self._forgiven),
-                "cut": self._cut,
+            state["rounds"] = {
+                name: [one.state() for one in track.latest(rounds)] for name, track in self._tracks.items()
             }
-            # A copy: what the caller keeps must not change with the next call.
-            text = json.dumps(state)
-            if len(text) <= _STATE_BYTES_MAX or not rounds:
-                kept: dict[str, Any] = json.loads(text)
-                return kept
+            if not rounds or len(json.dumps(state)) <= _STATE_BYTES_MAX:
+                return state
             rounds //= 2
 
     @classmethod
