@@ -85,6 +85,22 @@ def test_a_run_that_somebody_stopped_first_says_so_and_not_how_fast_it_was() -> 
             call(first, 4)
 
 
+def test_a_resume_of_another_stop_leaves_the_minute_as_it_is() -> None:
+    clock = FakeClock()
+
+    with cents(clock) as first, first.run("root", limits=THREE_CENTS) as run:
+        for number in range(2):
+            call(first, number)
+        first.kill(run.id, why="enough", by="ada")
+        ledger = first.late.get().ledger
+        ledger.reopen(run.id, by="ada", why="it was fine", at=clock.now())
+        call(first, 3)
+        with pytest.raises(tg.VelocityExceeded):
+            call(first, 4)
+
+    assert run.receipt().calls == 3
+
+
 def test_a_charge_counts_for_the_next_call() -> None:
     with cents(FakeClock()) as guard, guard.run("root", limits=THREE_CENTS):
         guard.charge("browser", usd="0.03")
