@@ -85,18 +85,19 @@ def test_a_run_that_somebody_stopped_first_says_so_and_not_how_fast_it_was() -> 
             call(first, 4)
 
 
-def test_a_resume_of_another_stop_leaves_the_minute_as_it_is() -> None:
-    clock = FakeClock()
+def test_a_cap_that_is_raised_elsewhere_leaves_the_minute_as_it_is() -> None:
+    clock, budget = FakeClock(), tg.Budget(usd="0.02")
 
-    with cents(clock) as first, first.run("root", limits=THREE_CENTS) as run:
+    with cents(clock) as first, first.run("root", budget=budget, limits=THREE_CENTS) as run:
         for number in range(2):
             call(first, number)
-        first.kill(run.id, why="enough", by="ada")
-        ledger = first.late.get().ledger
-        ledger.reopen(run.id, by="ada", why="it was fine", at=clock.now())
-        call(first, 3)
+        with pytest.raises(tg.BudgetExceeded):
+            call(first, 3)
+        with cents(clock, ledger=first.late.get().ledger) as second:
+            second.top_up(f"run:{run.id}", usd="1", by="ada")
+        call(first, 4)
         with pytest.raises(tg.VelocityExceeded):
-            call(first, 4)
+            call(first, 5)
 
     assert run.receipt().calls == 3
 
