@@ -227,8 +227,8 @@ class Guard(Corrections):
         """
         key = False if poll else loop_key
         if callable(function):
-            return guarded_tool(function, name_of(function), key, self._late)
-        return decorator(lambda tool: guarded_tool(tool, function or name_of(tool), key, self._late))
+            return guarded_tool(function, None, key, self._late)
+        return decorator(lambda tool: guarded_tool(tool, function, key, self._late))
 
     def scope(self, path: str, *, budget: Budget | None = None, ladder: Ladder | None = None) -> ScopeBlock:
         """A named scope under this guard's own, for `with` and `async with`; its budget holds over restarts."""
@@ -379,6 +379,7 @@ class Guard(Corrections):
 
     def _build(self) -> Parts:
         parts, settings = assemble(self, self._given, hub=self._hub, ids=self._ids, ports=self._ports)
+        parts.tool_keys = self._late.tool_keys
         self._home.settle(
             parts,
             scope=settings.scope,

@@ -112,6 +112,46 @@ def test_a_steered_agent_that_changes_course_is_left_alone(make_guard: MakeGuard
     assert run.receipt().stopped is None
 
 
+def test_a_model_reads_that_a_tool_was_not_run_and_goes_another_way(
+    make_guard: MakeGuard, make_server: MakeServer
+) -> None:
+    def model(request: RecordedRequest) -> Reply:
+        told = "Not run" in str(request.messages[-1].get("content"))
+        return answers("it is in line 7") if told else wants("read", path="a.txt")
+
+    server, guard = make_server(model), make_guard(loops=tg.Loops(steer_at=None))
+    ran: list[str] = []
+
+    @guard.tool
+    def read(path: str) -> str:
+        ran.append(path)
+        return "the same text"
+
+    with guard.run("agent") as run:
+        answer = work(guard, server, {"read": read})
+
+    assert answer == "it is in line 7"
+    assert len(ran) == 3
+    assert run.receipt().stopped is None
+
+
+def test_a_model_that_does_not_listen_is_stopped_at_six(make_guard: MakeGuard, make_server: MakeServer) -> None:
+    server, guard = make_server(lambda _: wants("read", path="a.txt")), make_guard()
+    ran: list[str] = []
+
+    @guard.tool
+    def read(path: str) -> str:
+        ran.append(path)
+        return "the same text"
+
+    with guard.run("agent") as run, pytest.raises(tg.LoopDetected):
+        work(guard, server, {"read": read})
+
+    assert (len(ran), server.count) == (3, 6)
+    (loop,) = run.receipt().loops
+    assert (loop.repeats, loop.rung) == (6, "stop")
+
+
 def test_a_recursion_of_agents_ends_at_the_sixteenth_level(make_guard: MakeGuard, make_server: MakeServer) -> None:
     server, guard = make_server(), make_guard()
 

@@ -85,6 +85,23 @@ def test_a_run_that_somebody_stopped_first_says_so_and_not_how_fast_it_was() -> 
             call(first, 4)
 
 
+def test_a_cap_that_is_raised_elsewhere_leaves_the_minute_as_it_is() -> None:
+    clock, budget = FakeClock(), tg.Budget(usd="0.02")
+
+    with cents(clock) as first, first.run("root", budget=budget, limits=THREE_CENTS) as run:
+        for number in range(2):
+            call(first, number)
+        with pytest.raises(tg.BudgetExceeded):
+            call(first, 3)
+        with cents(clock, ledger=first.late.get().ledger) as second:
+            second.top_up(f"run:{run.id}", usd="1", by="ada")
+        call(first, 4)
+        with pytest.raises(tg.VelocityExceeded):
+            call(first, 5)
+
+    assert run.receipt().calls == 3
+
+
 def test_a_charge_counts_for_the_next_call() -> None:
     with cents(FakeClock()) as guard, guard.run("root", limits=THREE_CENTS):
         guard.charge("browser", usd="0.03")

@@ -18,7 +18,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from tokenguard.core.account import Amounts, Scope, accounts_on
 from tokenguard.core.adjusting import Adjustment, Adjusts
 from tokenguard.core.books import Booking, CallFacts, Closure, Entry, Hold, Kind, Status
-from tokenguard.core.budget import Budget, Unit
+from tokenguard.core.budget import Budget, Limits, Unit
 from tokenguard.core.usage import Quality
 from tokenguard.core.verdict import Ask, Grant
 from tokenguard.errors import AdjustRefused, LedgerConflict
@@ -31,6 +31,9 @@ ROOT = Scope(
 )
 TEAM = Scope("scope:acme/search", "acme/search", (Budget(calls=30), Budget(usd="0.000000000500", per="rolling 10m")))
 RUNS = {name: Scope(f"run:{name}", f"run {name}", (Budget(usd="0.000000000400", steps=20),)) for name in ("a", "b")}
+
+PACE = Limits(usd_per_minute="0.000000000060", tokens_per_minute=40)
+"""Of run b."""
 
 picos = st.integers(0, 80)
 tokens = st.integers(0, 60)
@@ -84,6 +87,8 @@ class Ledgers(RuleBasedStateMachine):
         self.passed: set[str] = set()
         """Accounts whose cap was passed by an overrun, a charge, an observed call or a lowered cap."""
         self.both(lambda ledger: ledger.declare(ROOT, START))
+        paced = Entry("b", Kind.RUN, "b", "b", None, "acme", START, "o", runs=("b",), limits=PACE)
+        self.both(lambda ledger: ledger.enter(paced))
 
     def both(self, act: Callable[[Any], Any]) -> Any:
         """Do it in both ledgers; the same answer, or the same error."""
@@ -113,6 +118,7 @@ class Ledgers(RuleBasedStateMachine):
             run_ids=(run,),
             facts=facts if enforce else replace(facts, mode="observe"),
             enforce=enforce,
+            paced=("b",) if run == "b" else (),
         )
 
     def may_pass(self, hold: Hold) -> None:
@@ -285,6 +291,7 @@ class Ledgers(RuleBasedStateMachine):
         for read in (
             lambda ledger: ledger.states(accounts, self.now),
             lambda ledger: ledger.closures(sorted(RUNS)),
+            lambda ledger: [ledger.lineage(run) for run in RUNS],
             lambda ledger: ledger.budgets(self.now),
             lambda ledger: ledger.runs(),
             lambda ledger: [ledger.tree(run) for run in RUNS],

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tokenguard.core.ladder import Loops
     from tokenguard.loops.finding import Finding
 
-__all__ = ["Watched", "block", "kept", "refuse_or_stop", "safely", "stop", "stop_after", "tell", "watched"]
+__all__ = ["Watched", "block", "kept", "refuse_or_stop", "rung_of", "safely", "stop", "stop_after", "tell", "watched"]
 
 _SAVE_EVERY_S: Final = 1.0
 _TOLD_MAX: Final = 64
@@ -81,11 +81,16 @@ def safely(look: Callable[[], R], run: Node, parts: Parts) -> R | None:
 
 def refuse_or_stop(finding: Finding, watched: Watched, parts: Parts) -> Flow[None]:
     """Raise where a repetition has gone that far; observing, only say so."""
-    rung = watched.loops.rung(finding.repeats)
+    rung = rung_of(finding, watched.loops)
     if rung is Rung.BLOCK:
         yield from block(finding, watched.run, parts, memory=watched.memory)
     elif rung is Rung.STOP:
         yield from stop(finding, watched.run, parts)
+
+
+def rung_of(finding: Finding, loops: Loops) -> Rung | None:
+    """The rung that a repetition has reached; fetching again what we folded away reaches none, for it is our doing."""
+    return None if finding.rule == "refetch" else loops.rung(finding.repeats)
 
 
 def block(finding: Finding, run: Node, parts: Parts, *, memory: LoopMemory | None = None) -> Flow[None]:

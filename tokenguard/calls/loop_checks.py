@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from tokenguard.calls.loop_acts import block, kept, refuse_or_stop, safely, stop, stop_after, tell, watched
+from tokenguard.calls.loop_acts import block, kept, refuse_or_stop, rung_of, safely, stop, stop_after, tell, watched
 from tokenguard.calls.scope import Pending
 from tokenguard.calls.steering import repeat_note, with_note
 from tokenguard.core import events
@@ -62,12 +62,15 @@ def before_call(call: Call, parts: Parts) -> Flow[Call]:
     if watch is None:
         return call
     finding = safely(lambda: watch.memory.asked(_conversation(call)), watch.run, parts)
-    if finding is not None:
-        if watch.loops.rung(finding.repeats) is Rung.STEER:
-            return (yield from _steered(call, finding, watch, parts))
+    if finding is None:
+        return (yield from _meeting_pending(call, watch, parts))
+    rung = rung_of(finding, watch.loops)
+    if rung is Rung.STEER:
+        return (yield from _steered(call, finding, watch, parts))
+    # A tool that was not run has told the model so in its result: the model must be able to read that.
+    if rung is not Rung.BLOCK or not finding.blocked:
         yield from refuse_or_stop(finding, watch, parts)
-        return call
-    return (yield from _meeting_pending(call, watch, parts))
+    return call
 
 
 def learned(sent: Sent, part: Part, booking: Booking, parts: Parts) -> Flow[None]:
@@ -178,7 +181,7 @@ def _meeting_pending(call: Call, watch: Watched, parts: Parts) -> Flow[Call]:
     if safely(lambda: _prompt_digest(call, parts), run, parts) != pending.prompt:
         run.pending = None
         return call
-    if watch.loops.rung(pending.finding.repeats) is Rung.STEER:
+    if rung_of(pending.finding, watch.loops) is Rung.STEER:
         return (yield from _steered(call, pending.finding, watch, parts))
     yield from refuse_or_stop(pending.finding, watch, parts)
     return call
@@ -186,7 +189,7 @@ def _meeting_pending(call: Call, watch: Watched, parts: Parts) -> Flow[Call]:
 
 def _found_after(finding: Finding | None, prompt: str | None, watch: Watched, parts: Parts) -> Flow[None]:
     """Stop a run now, or leave a finding to the next call."""
-    rung = watch.loops.rung(finding.repeats) if finding else None
+    rung = rung_of(finding, watch.loops) if finding else None
     if finding is not None and rung is Rung.STOP:
         yield from stop_after(finding, watch, parts)
     elif finding is not None and rung is not None:

@@ -168,7 +168,6 @@ class LateParts:
             with self._lock:
                 if self._parts is None:
                     self._parts = self._build()
-                    self._parts.tool_keys = self.tool_keys
         return self._parts
 
     async def aget(self) -> Parts:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
 
+from tokenguard.calls.decorate import name_of
 from tokenguard.calls.drive import adrive, drive
 from tokenguard.calls.guards import still_stopped
 from tokenguard.calls.loop_checks import ToolUse, after_tool, before_tool
@@ -28,18 +29,19 @@ F = TypeVar("F", bound=Callable[..., Any])
 LoopKey: TypeAlias = tuple[str, ...] | Callable[..., Any] | Literal[False] | None
 
 
-def guarded_tool(function: F, name: str, loop_key: LoopKey, late: LateParts) -> F:
+def guarded_tool(function: F, name: str | None, loop_key: LoopKey, late: LateParts) -> F:
     """Wrap a tool.
 
     Args:
         function: A function or a coroutine function.
-        name: The tool's name in evidence and sentences.
+        name: What models call it. None: the function's bare name, wherever it is defined.
         loop_key: Which arguments make two calls equal: names, a function of them, None (all), or False (exempt).
         late: The guard's parts.
 
     Raises:
         SetupError: `loop_key` names an argument that the tool does not have, or the tool is a generator.
     """
+    name = name or name_of(function).rpartition(".")[2]
     tool = _Tool(name, inspect.signature(function), loop_key)
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise SetupError(f"tool {name!r} is a generator; a tool returns one result.")
@@ -47,8 +49,7 @@ def guarded_tool(function: F, name: str, loop_key: LoopKey, late: LateParts) -> 
         if field not in tool.signature.parameters:
             raise SetupError(f"loop_key={loop_key!r}: tool {name!r} has no argument {field!r}.")
     if loop_key is not None:
-        # Models know the tool by its bare name, whatever it is defined in.
-        late.tool_keys |= {name: loop_key, name.rpartition(".")[2]: loop_key}
+        late.tool_keys[name] = loop_key
     if inspect.iscoroutinefunction(function):
 
         async def awrapper(*args: Any, **kwargs: Any) -> Any:

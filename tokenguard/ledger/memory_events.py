@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -22,9 +22,6 @@ class MemoryEvents:
     def __init__(self, ids: Ids) -> None:
         self._ids = ids
         self._kept: deque[GuardEvent] = deque(maxlen=_KEEP)
-
-    def __iter__(self) -> Iterator[GuardEvent]:
-        return iter(self._kept)
 
     def add(self, event: GuardEvent) -> None:
         """Append one."""
