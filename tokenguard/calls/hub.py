@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tokenguard.core.ids import Ids
     from tokenguard.core.ports import Ledger
 
-__all__ = ["Hub", "record"]
+__all__ = ["Hub", "guard_event", "record"]
 
 E = TypeVar("E", bound=events.Event)
 
@@ -28,7 +28,6 @@ _KINDS: Final[Mapping[type[Event], str]] = {
     events.WouldHave: "would_have",
     events.Warned: "warned",
     events.Clamped: "clamped",
-    events.Looped: "looped",
     events.Laddered: "laddered",
     events.Overrun: "overrun",
     events.PriceDisagreed: "price_disagreed",
@@ -36,7 +35,8 @@ _KINDS: Final[Mapping[type[Event], str]] = {
     events.Replayed: "replayed",
     events.Fault: "fault",
 }
-"""What becomes a guard event. Settlements have rows of their own, and the ledger writes down what people do."""
+"""What becomes a guard event in the background. Settlements have rows of their own, the ledger writes down what people
+do, and repetitions are written where they are found, because receipts tell them (`calls/loop_acts.py`)."""
 
 
 class Hub:
@@ -84,12 +84,15 @@ def record(hub: Hub, ledger: Ledger, ids: Ids, submit: Callable[..., object]) ->
     """Write what becomes a guard event to the ledger, through `submit` so that no call waits for it."""
 
     def accept(event: Event) -> None:
-        kind = _KINDS[type(event)]
-        row = GuardEvent(ids.new(), event.at, kind, event.run_id, event.scope_key, event.sentence, _facts(event))
-        submit(ledger.record, row)
+        submit(ledger.record, guard_event(event, _KINDS[type(event)], ids.new()))
 
     for kind in _KINDS:
         hub.on(kind, accept)
+
+
+def guard_event(event: Event, kind: str, new_id: str) -> GuardEvent:
+    """A fact as the ledger's row."""
+    return GuardEvent(new_id, event.at, kind, event.run_id, event.scope_key, event.sentence, _facts(event))
 
 
 def _facts(event: Event) -> dict[str, Any]:

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from tokenguard.calls.effects import Book, Flow, ask
 from tokenguard.calls.guards import close_and_raise, owner_facts, raise_standing, would_have
+from tokenguard.calls.hub import guard_event
+from tokenguard.calls.receipts import run_receipt
 from tokenguard.core import events
 from tokenguard.core.ladder import Rung
+from tokenguard.core.looping import LOOPED
 from tokenguard.core.money import Money
 from tokenguard.errors import LedgerError, LoopBlocked, LoopDetected, SpendStopped
 from tokenguard.loops.memory import LoopMemory
@@ -101,13 +104,12 @@ def block(finding: Finding, run: Node, parts: Parts, *, memory: LoopMemory | Non
         SpendStopped: the run is closed already.
     """
     error = LoopBlocked(
-        f"refused: {_what(finding, run)} The run lives: change the call, or end the loop. Where equal rounds are "
-        "meant, give the tool poll=True or a loop_key, or raise Loops(block_at=...).",
+        f"refused: {_what(finding, run)} The run lives: change the call, or end the loop. {_where_meant(finding)}",
         **owner_facts(run),
         **_facts(finding),
     )
     if not parts.enforce:
-        tell(finding, Rung.BLOCK, run, parts)
+        yield from tell(finding, Rung.BLOCK, run, parts)
         would_have(error, run, parts)
         return
     with suppress(LedgerError):  # It is away: refusing is safe, whoever closed the run.
@@ -116,7 +118,7 @@ def block(finding: Finding, run: Node, parts: Parts, *, memory: LoopMemory | Non
         counted = memory.refused(finding) if memory is not None else finding
         if run.pending is not None and run.pending.finding is finding:
             run.pending = replace(run.pending, finding=counted)
-    tell(finding, Rung.BLOCK, run, parts)
+    yield from tell(finding, Rung.BLOCK, run, parts)
     now, key = parts.clock.now(), f"run:{run.id}"
     parts.emit(events.Refused(at=now, run_id=run.id, scope_key=key, sentence=error.sentence, error=error))
     yield from kept(run, parts, now=True)
@@ -140,10 +142,12 @@ def stop(finding: Finding, run: Node, parts: Parts) -> Flow[None]:
         yield from close_and_raise(error, run, run, parts)
     except LoopDetected as raised:
         if raised is error:
-            tell(finding, Rung.STOP, run, parts)
+            yield from tell(finding, Rung.STOP, run, parts)
+            with suppress(LedgerError):  # Then it has the receipt from before this was told.
+                error.receipt = yield from ask(Book(lambda ledger: run_receipt(ledger, run.id)))
         raise
     if not parts.enforce:
-        tell(finding, Rung.STOP, run, parts)
+        yield from tell(finding, Rung.STOP, run, parts)
 
 
 def stop_after(finding: Finding, watched: Watched, parts: Parts) -> Flow[None]:
@@ -171,8 +175,8 @@ def kept(run: Node, parts: Parts, *, now: bool = False) -> Flow[None]:
         _fault(away, run, parts)
 
 
-def tell(finding: Finding, rung: Rung, run: Node, parts: Parts, **more: int) -> None:
-    """Say that a rung acts, once for each count that a repetition reaches."""
+def tell(finding: Finding, rung: Rung, run: Node, parts: Parts, **more: int) -> Flow[None]:
+    """Say that a rung acts, once for each count that a repetition reaches; in the books first, for receipts."""
     with parts.tree_lock:
         if run.told.pop(finding.fingerprint, None) == (finding.repeats, rung):
             run.told[finding.fingerprint] = (finding.repeats, rung)
@@ -181,22 +185,26 @@ def tell(finding: Finding, rung: Rung, run: Node, parts: Parts, **more: int) -> 
         while len(run.told) > _TOLD_MAX:
             run.told.pop(next(iter(run.told)))
     refused = rung is not Rung.STEER and parts.enforce
-    parts.emit(
-        events.Looped(
-            at=parts.clock.now(),
-            run_id=run.id,
-            scope_key=f"run:{run.id}",
-            sentence=f"{_what(finding, run)} {_DONE[rung] if parts.enforce else 'Observing: nothing is done.'}",
-            rung=rung.value,
-            applied=parts.enforce,
-            rule=finding.rule,
-            repeats=finding.repeats,
-            evidence={**finding.evidence(), **more},
-            wasted=Money.from_pico(finding.wasted_pico),
-            averted=Money.from_pico(finding.mean_pico if refused else 0),
-            assumption=_ASSUMPTION if refused else "",
-        )
+    event = events.Looped(
+        at=parts.clock.now(),
+        run_id=run.id,
+        scope_key=f"run:{run.id}",
+        sentence=f"{_what(finding, run)} {_DONE[rung] if parts.enforce else 'Observing: nothing is done.'}",
+        rung=rung.value,
+        applied=parts.enforce,
+        rule=finding.rule,
+        repeats=finding.repeats,
+        evidence={**finding.evidence(), **more},
+        wasted=Money.from_pico(finding.wasted_pico),
+        averted=Money.from_pico(finding.mean_pico if refused else 0),
+        assumption=_ASSUMPTION if refused else "",
     )
+    row = guard_event(event, LOOPED, parts.ids.new())
+    try:
+        yield from ask(Book(lambda ledger: ledger.record(row)))
+    except LedgerError as away:
+        _fault(away, run, parts)
+    parts.emit(event)
 
 
 def _what(finding: Finding, run: Node) -> str:
@@ -206,6 +214,13 @@ def _what(finding: Finding, run: Node) -> str:
         f"{run.kind} {run.name!r} repeats itself: {finding.subject!r} gave the same {finding.repeats} times{window} "
         f"({finding.rule})."
     )
+
+
+def _where_meant(finding: Finding) -> str:
+    """What to do where the repetition is intended."""
+    own = "give the tool poll=True or a loop_key" if finding.source in ("messages", "tools") else ""
+    switch = f"set Loops(block_at=...) or Loops(off=[{finding.rule!r}])"
+    return f"Where it is meant, {f'{own}, or ' if own else ''}{switch}."
 
 
 def _facts(finding: Finding) -> dict[str, Any]:

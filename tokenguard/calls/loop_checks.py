@@ -162,7 +162,7 @@ def _steered(call: Call, finding: Finding, watch: Watched, parts: Parts) -> Flow
     """The call with a note that says what repeats."""
     note = repeat_note(finding)
     note_tokens = parts.counter.count(call.targets[0].model, note)
-    tell(finding, Rung.STEER, watch.run, parts, note_tokens=note_tokens)
+    yield from tell(finding, Rung.STEER, watch.run, parts, note_tokens=note_tokens)
     yield from kept(watch.run, parts, now=True)
     return replace(call, content=with_note(call.content, note, interrupts=True)) if parts.enforce else call
 
