@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -272,6 +273,83 @@ def test_a_loop_key_that_fails_leaves_the_calls_as_they_are(make_guard: MakeGuar
 
     with guard.run("agent"), pytest.raises(tg.LoopBlocked):
         guard.completion(PENNY, turns(["same"] * BLOCK_AT), **at(server))
+
+
+def test_a_loop_key_that_fails_breaks_no_tool_and_all_its_arguments_count(make_guard: MakeGuard) -> None:
+    guard = make_guard()
+    faults: list[tg.events.Fault] = []
+    guard.on(tg.events.Fault, faults.append)
+
+    @guard.tool(loop_key=lambda path: path.missing)
+    def read(path: str) -> str:
+        return f"text of {path}"
+
+    with guard.run("agent"):
+        answers = [read("a.txt") for _ in range(4)]
+    read("outside any run")
+
+    assert [answer.startswith(NOTE) for answer in answers] == [False] * 3 + [True]
+    assert {fault.where for fault in faults} == {"loops"}
+
+
+def test_a_run_that_another_process_resumed_goes_on_here(
+    make_guard: MakeGuard, make_server: MakeServer, tmp_path: Path
+) -> None:
+    server = make_server()
+    one, other = (make_guard(str(tmp_path / "spend.db")) for _ in range(2))
+
+    with one.run("agent") as run:
+        with pytest.raises(tg.LoopDetected):
+            one.completion(PENNY, turns(["same"] * STOP_AT), **at(server))
+        other.resume(run.id, why="it waits for a build")
+        one.completion(PENNY, turns(["same"] * STOP_AT), **at(server))
+
+    assert server.count == 1
+
+
+def test_a_run_that_was_stopped_elsewhere_can_be_resumed_here(
+    make_guard: MakeGuard, make_server: MakeServer, tmp_path: Path
+) -> None:
+    server = make_server()
+    one, other = (make_guard(str(tmp_path / "spend.db")) for _ in range(2))
+
+    with one.run("agent") as run:
+        with other.join(run.token()), pytest.raises(tg.LoopDetected):
+            other.completion(PENNY, turns(["same"] * STOP_AT), **at(server))
+        with pytest.raises(tg.LoopDetected):
+            one.completion(PENNY, ask(), **at(server))
+        one.resume(run.id, why="it waits for a build")
+        one.completion(PENNY, ask(), **at(server))
+
+    assert server.count == 1
+
+
+def test_observing_goes_on_with_the_same_prompt(make_guard: MakeGuard, make_server: MakeServer) -> None:
+    server, guard = make_server(Reply(text="same answer")), make_guard(mode="observe")
+    rungs: list[str] = []
+    guard.on(tg.events.Looped, lambda event: rungs.append(event.rung))
+
+    with guard.run("agent"):
+        for _ in range(8):
+            guard.completion(PENNY, ask(), **at(server))
+
+    assert server.count == 8
+    assert rungs == ["steer", "block", "block", "stop", "stop", "stop"]
+
+
+def test_the_latest_of_many_repetitions_are_remembered_as_told(make_guard: MakeGuard, make_server: MakeServer) -> None:
+    server, guard = make_server(), make_guard(loops=tg.Loops(block_at=None, stop_at=None))
+
+    with guard.run("agent") as run:
+        for number in range(70):
+            repeated = turns(["same"] * STEER_AT, f'{{"path": "{number}.txt"}}')
+            for place, message in enumerate(repeated[1:]):
+                for call in message.get("tool_calls", [message]):
+                    call["id" if "function" in call else "tool_call_id"] = f"{number}-{place // 2}"
+            guard.completion(PENNY, repeated, **at(server))
+
+    assert len(noted(server)) == 70
+    assert len(run.receipt().loops) == 70
 
 
 def test_a_loop_key_that_the_tool_does_not_have_is_refused(make_guard: MakeGuard) -> None:

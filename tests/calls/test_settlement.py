@@ -15,6 +15,7 @@ from tokenguard.core.clock import SystemClock
 from tokenguard.core.ids import RandomIds
 from tokenguard.ledger.memory import MemoryLedger
 from tokenguard.loops.memory import LoopMemory
+from tokenguard.loops.tail import Tail
 from tokenguard.testing import ScriptedReply, scripted_guard
 
 RATES: dict[str, Any] = {
@@ -255,7 +256,7 @@ def test_a_rule_that_trips_over_a_tool_breaks_no_tool(rule: str, monkeypatch: py
     assert {fault.where for fault in till.faults} == {"loops"}
 
 
-@pytest.mark.parametrize("verb", ["secret", "recall", "remember"])
+@pytest.mark.parametrize("verb", ["secret", "remember", "record"])
 def test_a_ledger_that_cannot_keep_what_repeats_breaks_no_call(verb: str) -> None:
     till = Till(*[ScriptedReply("same", usage=TEXT)] * 4, ledger=Leaving(verb))
 
@@ -264,7 +265,37 @@ def test_a_ledger_that_cannot_keep_what_repeats_breaks_no_call(verb: str) -> Non
             guard.completion("openai/text-only", ask())
 
     assert run.receipt().calls == 4
-    assert {fault.where for fault in till.faults} <= {"loops"}
+    assert {fault.where for fault in till.faults} == {"loops"}
+
+
+def test_a_stream_that_goes_in_circles_is_read_on_where_the_ledger_cannot_stop_its_run() -> None:
+    till = Till(*[ScriptedReply("over and over " * 40, usage=TEXT)] * 3, ledger=Leaving("close_run"))
+    ends: list[str] = []
+
+    with till.guard as guard, guard.run("agent"):
+        for number in range(3):
+            try:
+                list(guard.completion(NANO, ask(number), stream=True))
+                ends.append("read")
+            except tg.LoopBlocked:
+                ends.append("blocked")
+
+    assert ends == ["blocked", "blocked", "read"]
+    assert {fault.where for fault in till.faults} == {"loops"}
+
+
+def test_a_rule_that_trips_over_a_text_breaks_no_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    def trips(*_: Any) -> None:
+        raise RuntimeError("no such word")
+
+    till = Till(ScriptedReply("over and over " * 40, usage=TEXT))
+    monkeypatch.setattr(Tail, "feed", trips)
+
+    with till.guard as guard, guard.run("agent"):
+        chunks = list(guard.completion(NANO, ask(), stream=True))
+
+    assert len(chunks) > 100
+    assert [fault.where for fault in till.faults] == ["loops"]
 
 
 class Forgetful:

@@ -8,7 +8,9 @@ import pytest
 
 import tokenguard as tg
 from tokenguard.backends.scripted import ScriptedBackend
+from tokenguard.calls.hub import guard_event
 from tokenguard.core.events import Looped
+from tokenguard.core.looping import LOOPED
 from tokenguard.core.money import Money
 
 AT = datetime(2026, 3, 14, 12, tzinfo=UTC)
@@ -20,23 +22,22 @@ def repeated(tmp_path: Path) -> Any:
     """Books with a repetition that was blocked and then stopped, of a tool with a hostile name."""
     path = str(tmp_path / "loops.db")
     with tg.Guard(database=path, backend=ScriptedBackend([])) as guard, guard.run("stuck") as run:
-        emit = guard.late.get().emit
+        record = guard.late.get().ledger.record
         evidence = {"subject": "read\x1b[2J", "fingerprint": "f", "window": 10, "keys": ["path"]}
         for rung, repeats, wasted in (("block", 4, "0.30"), ("stop", 6, "0.50")):
-            emit(
-                Looped(
-                    at=AT,
-                    run_id=run.id,
-                    rung=rung,
-                    applied=True,
-                    rule="cycle",
-                    repeats=repeats,
-                    evidence=evidence,
-                    wasted=Money(wasted),
-                    averted=Money("0.10"),
-                    assumption=MEAN,
-                )
+            event = Looped(
+                at=AT,
+                run_id=run.id,
+                rung=rung,
+                applied=True,
+                rule="cycle",
+                repeats=repeats,
+                evidence=evidence,
+                wasted=Money(wasted),
+                averted=Money("0.10"),
+                assumption=MEAN,
             )
+            record(guard_event(event, LOOPED, f"event-{rung}"))
     return path, run.id
 
 

@@ -86,8 +86,7 @@ def _shrunk(call: Call, share: int, parts: Parts) -> Call:
 
 def _shorter(target: Target, tokens: int) -> Target:
     terms = target.terms
-    if terms.output_name is None:
-        return target
+    assert terms.output_name is not None, "chats and responses have a bound"
     most = max(tokens, terms.output_min)
     if terms.output_given is not None and terms.output_given <= most:
         return target

@@ -191,6 +191,7 @@ def _found_after(finding: Finding | None, prompt: str | None, watch: Watched, pa
     """Stop a run now, or leave a finding to the next call."""
     rung = rung_of(finding, watch.loops) if finding else None
     if finding is not None and rung is Rung.STOP:
+        watch.run.pending = None
         yield from stop_after(finding, watch, parts)
     elif finding is not None and rung is not None:
         watch.run.pending = Pending(finding, prompt)
