@@ -1,11 +1,14 @@
 """An agent reads one file again and again: it is told, changes course, and gives its last answer inside its cap."""
 
 import json
+from typing import Any
 
 import tokenguard as tg
 from tokenguard.testing.model_server import ModelServer, RecordedRequest, Reply, ToolCall
 
-TOOLS = [{"type": "function", "function": {"name": "read", "parameters": {"type": "object", "properties": {}}}}]
+TOOLS: list[dict[str, Any]] = [
+    {"type": "function", "function": {"name": "read", "parameters": {"type": "object", "properties": {}}}}
+]
 NOTE = "Do not repeat it"
 told_in: list[int] = []
 
