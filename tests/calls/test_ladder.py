@@ -95,7 +95,7 @@ def test_the_innermost_ladder_decides(make_guard: MakeGuard, make_server: MakeSe
             pennies(guard, server, 1)
         pennies(guard, server, 1)
 
-    assert noted(server) == [0, 3]
+    assert noted(server) == [3]
 
 
 def test_a_note_changes_no_byte_of_what_was_sent_before(make_guard: MakeGuard, make_server: MakeServer) -> None:
@@ -106,9 +106,10 @@ def test_a_note_changes_no_byte_of_what_was_sent_before(make_guard: MakeGuard, m
     ]
 
     with guard.run("digest", budget=tg.Budget(usd="0.10"), ladder=tg.Ladder(steer_at=0.0)):
+        pennies(guard, server, 1)
         guard.completion(PENNY, given, max_tokens=400, **at(server))
 
-    sent = server.requests[0].messages
+    sent = server.requests[1].messages
     assert sent[0] == given[0]
     assert sent[1]["content"][0] == given[1]["content"][0]
     assert len(sent[1]["content"]) == 2
@@ -133,6 +134,7 @@ def test_the_note_is_part_of_what_is_held_and_booked(make_guard: MakeGuard, make
     with guard.run("plain"):
         plain = tg.receipt_of(guard.completion(NANO, ask(), max_tokens=300, **at(server)))
     with guard.run("told", budget=tg.Budget(usd="1"), ladder=tg.Ladder(steer_at=0.0)):
+        pennies(guard, server, 1)
         told = tg.receipt_of(guard.completion(NANO, ask(), max_tokens=300, **at(server)))
 
     assert told.ceiling.pico > plain.ceiling.pico
@@ -185,6 +187,49 @@ def test_the_other_model_may_live_elsewhere(make_guard: MakeGuard, make_server: 
         pennies(guard, cloud, 1)
 
     assert (cloud.count, own.count) == (0, 1)
+
+
+def test_the_same_model_elsewhere_is_another_one(make_guard: MakeGuard, make_server: MakeServer) -> None:
+    cloud, own, guard = make_server(), make_server(), make_guard()
+
+    ladder = tg.Ladder(reroute_at=0.0, reroute_to={"model": PENNY, **at(own)})
+    with guard.run("digest", budget=tg.Budget(usd="1"), ladder=ladder):
+        pennies(guard, cloud, 1)
+
+    assert (cloud.count, own.count) == (0, 1)
+
+
+def test_a_model_without_a_price_does_not_answer_instead(make_guard: MakeGuard, make_server: MakeServer) -> None:
+    server, guard = make_server(), make_guard()
+    faults: list[tg.events.Fault] = []
+    guard.on(tg.events.Fault, faults.append)
+
+    ladder = tg.Ladder(reroute_at=0.0, reroute_to="openai/nobody-knows-it")
+    with guard.run("digest", budget=tg.Budget(usd="1"), ladder=ladder):
+        pennies(guard, server, 1)
+
+    assert server.requests[0].model == "penny"
+    assert [(fault.where, fault.error.code) for fault in faults] == [("ladder", "unpriceable")]  # type: ignore[attr-defined]
+
+
+def test_a_cap_that_was_raised_is_known_with_the_next_call(make_guard: MakeGuard, make_server: MakeServer) -> None:
+    server, guard = make_server(), make_guard()
+
+    with guard.run("digest", budget=tg.Budget(calls=4), ladder=tg.Ladder(steer_at=0.5)) as run:
+        pennies(guard, server, 3)
+        guard.top_up(run.id, calls=16)
+        pennies(guard, server, 1)
+
+    assert noted(server) == [2]
+
+
+def test_nothing_is_said_where_nothing_is_capped(make_guard: MakeGuard, make_server: MakeServer) -> None:
+    server, guard = make_server(), make_guard()
+
+    with guard.run("digest", ladder=tg.Ladder(steer_at=0.0)):
+        pennies(guard, server, 2)
+
+    assert noted(server) == []
 
 
 def test_a_model_that_is_asked_anyway_is_not_rerouted(make_guard: MakeGuard, make_server: MakeServer) -> None:

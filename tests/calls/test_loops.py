@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from agents import NOTE, noted
+from agents import NOTE, noted, wants
 from support import PENNY, MakeGuard, MakeServer, ask, at
 
 import tokenguard as tg
-from tokenguard.testing.model_server import Reply
+from tokenguard.testing.model_server import Reply, ToolCall
 
 STEER_AT, BLOCK_AT, STOP_AT = 3, 4, 6
 
@@ -307,6 +308,126 @@ def test_a_run_that_another_process_resumed_goes_on_here(
     assert server.count == 1
 
 
+def test_a_process_that_joins_after_the_resume_goes_on(
+    make_guard: MakeGuard, make_server: MakeServer, tmp_path: Path
+) -> None:
+    server = make_server()
+    one, other, third = (make_guard(str(tmp_path / "spend.db")) for _ in range(3))
+
+    with one.run("agent") as run:
+        with pytest.raises(tg.LoopDetected):
+            one.completion(PENNY, turns(["same"] * STOP_AT), **at(server))
+        other.resume(run.id, why="it waits for a build")
+        with third.join(run.token()):
+            third.completion(PENNY, turns(["same"] * STOP_AT), **at(server))
+        one.completion(PENNY, ask(), **at(server))
+        one.completion(PENNY, turns(["same"] * STOP_AT), **at(server))
+
+    assert server.count == 3
+
+
+def test_a_tool_that_fails_the_same_way_is_not_run_for_ever(make_guard: MakeGuard) -> None:
+    guard = make_guard()
+    ran = itertools.count()
+    codes: list[str] = []
+
+    @guard.tool
+    def read() -> str:
+        next(ran)
+        raise ValueError("no such file")
+
+    with guard.run("agent"):
+        for _ in range(8):
+            try:
+                codes.append(read())
+            except ValueError:
+                codes.append("failed")
+            except tg.LoopDetected:
+                codes.append("stopped")
+
+    assert codes[:3] == ["failed"] * 3
+    assert codes[3].startswith("[tokenguard] Not run: ")
+    assert codes[5:] == ["stopped"] * 3
+    assert next(ran) == 3
+
+
+async def test_a_coroutine_that_fails_the_same_way_is_not_run_for_ever(make_guard: MakeGuard) -> None:
+    guard = make_guard()
+
+    @guard.tool
+    async def read() -> str:
+        raise ValueError("no such file")
+
+    async with guard.run("agent"):
+        for _ in range(3):
+            with pytest.raises(ValueError, match="no such file"):
+                await read()
+
+        assert (await read()).startswith("[tokenguard] Not run: ")
+
+
+def test_a_method_of_another_object_is_another_call(make_guard: MakeGuard) -> None:
+    guard = make_guard()
+
+    class Page:
+        @guard.tool
+        def broken_links(self) -> list[str]:
+            return []
+
+    with guard.run("crawler"):
+        pages = [Page() for _ in range(7)]
+        answers = [page.broken_links() for page in pages]
+
+    assert answers == [[]] * 7
+
+
+def test_a_stop_inside_a_tool_is_no_failure_of_the_tool(make_guard: MakeGuard) -> None:
+    guard = make_guard()
+
+    @guard.tool
+    def research() -> str:
+        raise tg.BudgetExceeded("spent", scope="inner", scope_key="run:x")
+
+    with guard.run("agent"):
+        for _ in range(8):
+            with pytest.raises(tg.BudgetExceeded):
+                research()
+
+
+def test_the_same_prompt_at_other_temperatures_is_another_question(
+    make_guard: MakeGuard, make_server: MakeServer
+) -> None:
+    server, guard = make_server(Reply(text="same answer")), make_guard()
+
+    with guard.run("sweep"):
+        for tenth in range(8):
+            guard.completion(PENNY, ask(), temperature=tenth / 10, **at(server))
+
+    assert server.count == 8
+
+
+def test_the_same_input_with_the_same_output_is_refused_in_the_responses_api_too(
+    make_guard: MakeGuard, make_server: MakeServer
+) -> None:
+    server, guard = make_server(Reply(text="same answer")), make_guard()
+
+    with guard.run("agent"), pytest.raises(tg.LoopBlocked):
+        for _ in range(8):
+            guard.responses(PENNY, "is it done?", **at(server))
+
+    assert server.count == BLOCK_AT
+
+
+def test_a_response_that_goes_on_with_another_is_a_new_question(make_guard: MakeGuard, make_server: MakeServer) -> None:
+    server, guard = make_server(Reply(text="same answer")), make_guard()
+
+    with guard.run("agent"):
+        for number in range(8):
+            guard.responses(PENNY, "go on", previous_response_id=f"resp_{number}", **at(server))
+
+    assert server.count == 8
+
+
 def test_a_run_that_was_stopped_elsewhere_can_be_resumed_here(
     make_guard: MakeGuard, make_server: MakeServer, tmp_path: Path
 ) -> None:
@@ -378,6 +499,89 @@ def test_a_stream_whose_text_goes_in_circles_is_closed(
     assert seen < 400
     assert server.sent_chunks[0] < 2_000
     assert tg.Money(0) < run.receipt().cost < tg.Money("0.05")
+    assert run.receipt().stopped is None
+
+
+async def test_the_arguments_of_streamed_calls_may_repeat_themselves(
+    make_guard: MakeGuard, make_server: MakeServer
+) -> None:
+    rows = "INSERT INTO prices VALUES (1, 'same'); " * 40
+    write = ToolCall("write", json.dumps({"text": rows}), id="w1")
+    server, guard = make_server(Reply("Writing the file now.", tool_calls=[write])), make_guard()
+
+    with guard.run("agent"):
+        chunks = list(guard.completion(PENNY, ask(), stream=True, max_tokens=900, **at(server)))
+
+    assert chunks[-1].choices[0].finish_reason == "tool_calls"
+
+
+def test_several_answers_in_one_stream_may_say_the_same(make_guard: MakeGuard, make_server: MakeServer) -> None:
+    server, guard = make_server(Reply("It is in line seven of the file.")), make_guard()
+
+    with guard.run("agent"):
+        chunks = list(guard.completion(PENNY, ask(), stream=True, n=12, max_tokens=400, **at(server)))
+
+    assert len(chunks) > 12
+
+
+def test_a_streamed_agent_knows_what_it_wasted(make_guard: MakeGuard, make_server: MakeServer) -> None:
+    server = make_server(lambda request: wants("read", path="a.txt", text=f"look {request.index}"))
+    guard = make_guard()
+    messages: list[Any] = ask()
+
+    with guard.run("agent") as run, pytest.raises(tg.LoopBlocked):
+        for number in range(9):
+            stream = guard.completion(PENNY, messages, stream=True, max_tokens=400, **at(server))
+            calls = [call for chunk in stream for call in chunk.choices[0].delta.tool_calls or ()]
+            arguments = "".join(call.function.arguments for call in calls)
+            call = {"id": calls[0].id, "type": "function", "function": {"name": "read", "arguments": arguments}}
+            messages += [{"role": "assistant", "content": f"look {number}", "tool_calls": [call]}]
+            messages += [{"role": "tool", "tool_call_id": calls[0].id, "content": "the same text"}]
+
+    assert server.count == 4
+    assert run.receipt().wasted == tg.Money("0.03")
+
+
+def test_streams_that_ask_for_other_tools_are_other_answers(make_guard: MakeGuard, make_server: MakeServer) -> None:
+    server, guard = make_server(lambda request: wants(f"tool_{request.index}")), make_guard()
+
+    with guard.run("agent"):
+        for _ in range(8):
+            list(guard.completion(PENNY, ask(), stream=True, max_tokens=400, **at(server)))
+
+    assert server.count == 8
+
+
+def test_streams_follow_the_rungs_that_are_on(make_guard: MakeGuard, make_server: MakeServer) -> None:
+    server, guard = make_server(Reply("over and over " * 300)), make_guard()
+    told: list[str] = []
+    guard.on(tg.events.Looped, lambda event: told.append(event.rung))
+
+    with guard.run("agent", ladder=tg.Ladder(loops=tg.Loops(block_at=None, stop_at=None))):
+        for number in range(4):
+            list(guard.completion(PENNY, ask(number), stream=True, max_tokens=900, **at(server)))
+
+    assert server.count == 4
+    assert set(told) == {"steer"}
+
+
+def test_a_stream_that_goes_in_circles_now_and_then_stops_no_run(
+    make_guard: MakeGuard, make_server: MakeServer
+) -> None:
+    server = make_server(
+        lambda request: "over and over " * 300 if request.index % 6 == 0 else f"a new answer, the {request.index}th"
+    )
+    guard = make_guard()
+    codes: list[str] = []
+
+    with guard.run("service") as run:
+        for number in range(25):
+            try:
+                list(guard.completion(PENNY, ask(number), stream=True, max_tokens=900, **at(server)))
+            except tg.TokenguardError as error:
+                codes.append(error.code)
+
+    assert codes == ["loop_blocked"] * 5
     assert run.receipt().stopped is None
 
 

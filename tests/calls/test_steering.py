@@ -59,6 +59,24 @@ def test_words_in_the_models_mouth_are_interrupted_only_where_that_is_meant() ->
     assert with_note(prefilled, NOTE, interrupts=True) == [*prefilled, {"role": "user", "content": NOTE}]
 
 
+def test_messages_of_a_library_are_copied_and_get_longer() -> None:
+    from litellm.types.utils import Message  # noqa: PLC0415  # seconds to import
+
+    asked, said = Message(role="user", content="hi"), Message(role="assistant", content="The answer is")
+
+    (longer,) = with_note([asked], NOTE)
+
+    assert longer.content == f"hi\n\n{NOTE}"
+    assert asked.content == "hi"
+    assert with_note([said], NOTE) is None
+
+
+def test_a_message_that_cannot_be_copied_is_followed_by_one() -> None:
+    odd = type("Odd", (), {"role": "user", "content": "hi"})()
+
+    assert with_note([odd], NOTE) == [odd, {"role": "user", "content": NOTE}]
+
+
 @pytest.mark.parametrize(
     ("rule", "words"),
     [

@@ -24,7 +24,7 @@ def repeated(tmp_path: Path) -> Any:
     with tg.Guard(database=path, backend=ScriptedBackend([])) as guard, guard.run("stuck") as run:
         record = guard.late.get().ledger.record
         evidence = {"subject": "read\x1b[2J", "fingerprint": "f", "window": 10, "keys": ["path"]}
-        for rung, repeats, wasted in (("block", 4, "0.30"), ("stop", 6, "0.50")):
+        for rung, repeats, wasted in (("block", 4, "0.30"), ("stop", 6, "0.20")):
             event = Looped(
                 at=AT,
                 run_id=run.id,

@@ -47,7 +47,7 @@ def node(node_id: str, parent: str | None, kind: Kind = Kind.RUN) -> NodeSpend:
 def test_of_two_that_reached_the_same_rung_the_one_that_was_applied_is_told() -> None:
     (found,) = loop_spends([event("a", applied=True), event("b", second=1, wasted="0.02")])
 
-    assert (found.applied, found.rung, found.wasted) == (True, Rung.STOP, Money("0.02"))
+    assert (found.applied, found.rung, found.wasted) == (True, Rung.STOP, Money("0.03"))
     assert (found.subject, found.fingerprint) == ("", "cycle")
 
 

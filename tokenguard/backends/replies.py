@@ -12,7 +12,7 @@ from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from tokenguard.backends.streams import REPORTED, model_field
-from tokenguard.core.ports import Part
+from tokenguard.core.ports import CallPiece, Part
 from tokenguard.core.untrusted import field_of, mapping_of
 from tokenguard.pricing.searches import billed_by_prompt
 
@@ -27,6 +27,7 @@ _PICO: Final = Decimal(1).scaleb(-12)
 _OPENS_PAGES: Final = frozenset({"open_page", "find_in_page", "find"})
 """What a `web_search_call` can be besides a search; only searches are billed."""
 _DETAILS: Final = ("prompt_tokens_details", "input_tokens_details")
+_SAYS: Final = "response.output_text.delta"
 _ENDINGS: Final = {"max_output_tokens": "length", "content_filter": "content_filter"}
 
 
@@ -53,12 +54,16 @@ def read(operation: str, reply: Any) -> Part:
 
 
 def _chunk(chunk: Any) -> Part:
-    text = ""
+    text = said = ""
+    calls: tuple[CallPiece, ...] = ()
     finish = None
     noted = False
     for choice in chunk.choices:
         delta = model_field(choice, "delta")
         text += _text(delta)
+        if not model_field(choice, "index"):  # The first answer.
+            said = model_field(delta, "content") or ""
+            calls = _pieces(delta)
         finish = model_field(choice, "finish_reason") or finish
         noted = noted or model_field(delta, "role") is not None
     usage, cost = None, None
@@ -70,6 +75,8 @@ def _chunk(chunk: Any) -> Part:
     return Part(
         usage=_usage(usage, chunk.model),
         text=text,
+        said=said,
+        calls=calls,
         model=chunk.model,
         response_id=chunk.id,
         finish_reason=finish,
@@ -106,6 +113,19 @@ def _text(message: Any) -> str:
     return text
 
 
+def _pieces(delta: Any) -> tuple[CallPiece, ...]:
+    """What a delta says of tool calls; id and name come once, arguments bit by bit."""
+    return tuple(
+        CallPiece(
+            model_field(call, "index") or 0,
+            model_field(call, "id") or "",
+            getattr(getattr(call, "function", None), "name", None) or "",
+            getattr(getattr(call, "function", None), "arguments", None) or "",
+        )
+        for call in model_field(delta, "tool_calls") or ()
+    )
+
+
 def _message(message: Any) -> dict[str, Any]:
     """The message as it comes back in the next request."""
     found: dict[str, Any] = {"role": message.role, "content": message.content}
@@ -134,7 +154,7 @@ def _event(event: Any) -> Part:
         return _response(response, usage=report[0] if report else None, whole=False)
     delta = field_of(event, "delta")
     spoken = isinstance(delta, str) and "audio" not in event.type
-    return Part(text=delta if spoken else "")
+    return Part(text=delta if spoken else "", said=delta if spoken and event.type == _SAYS else "")
 
 
 def _response(response: Any, *, usage: Any, whole: bool) -> Part:

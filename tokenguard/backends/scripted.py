@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeAlias, cast
 
-from tokenguard.core.ports import Failure, Part, Request
+from tokenguard.core.ports import CallPiece, Failure, Part, Request
 from tokenguard.core.untrusted import list_of, mapping_of
 from tokenguard.errors import BackendError
 
@@ -136,6 +136,8 @@ class ScriptedBackend:
         return Part(
             usage=None if usage is None else usage.model_dump(),
             text=(spoken.get("content") or "") + "".join(call["function"]["arguments"] for call in calls),
+            said=spoken.get("content") or "",
+            calls=tuple(_piece(place, call) for place, call in enumerate(calls)) if message is None else (),
             model=reply.get("model"),
             response_id=reply.get("id"),
             finish_reason=choice.get("finish_reason"),
@@ -256,6 +258,12 @@ def _base(request: Request, reply: ScriptedReply) -> ScriptedObject:
     if reply.stated_usd is not None:
         base["stated_usd"] = reply.stated_usd
     return base
+
+
+def _piece(place: int, call: Mapping[str, Any]) -> CallPiece:
+    """A whole call as the only piece of it."""
+    function = call["function"]
+    return CallPiece(place, call["id"], function["name"], function["arguments"])
 
 
 def _calls(reply: ScriptedReply) -> list[ScriptedObject]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import os
-import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +15,8 @@ from tokenguard.calls.charge import Charge, book_charge, charge_attempt
 from tokenguard.calls.drive import drive
 from tokenguard.calls.guards import goes_on
 from tokenguard.calls.join import Joined, frame_of_run, make_token, read_token
+from tokenguard.calls.loop_acts import forgive_in_books
+from tokenguard.calls.scope import here
 from tokenguard.core import events
 from tokenguard.core.books import Closure
 from tokenguard.core.budget import Unit
@@ -110,11 +110,13 @@ class Acts:
         """End a run's closures."""
         parts, now = self._late.get(), self._late.get().clock.now()
         run_id = run_id.removeprefix("run:")
+        stops = parts.ledger.closures((run_id,))
         opened = parts.ledger.reopen(run_id, by=by or who(), why=why, at=now)
         if opened:
             node = parts.nodes.get(run_id)
             if node is not None:
                 goes_on(node, parts)
+            forgive_in_books(run_id, stops, node, parts)
             parts.emit(events.Resumed(at=now, run_id=run_id, scope_key=f"run:{run_id}", why=why))
         return opened
 
@@ -134,6 +136,7 @@ class Acts:
             if not states:
                 raise SettingsError(f"{scope!r} has no {unit} budget to top up; see `tokenguard budget list`.")
             parts.mark(key.removeprefix("run:"), None)
+            parts.shares.note(states)
             parts.lines.room_made(state.account.id for state in states)
             wrap = Money.from_pico if unit is Unit.USD else int
             parts.emit(
@@ -157,21 +160,13 @@ class Acts:
 
     def _call(self, what: str, frame: Frame, parts: Parts) -> Call:
         target = Target(what, {}, parts.terms.of("charge", {}))
-        return call_in(frame, "charge", (), (target,), parts=parts, opened_by=_caller())
+        return call_in(frame, "charge", (), (target,), parts=parts, opened_by=here())
 
     def _key_of(self, scope: str, parts: Parts) -> str:
         """A scope's key, from what people write: a key, a run's id or a path."""
         if scope.partition(":")[0] in ("scope", "run", "agent", "step"):
             return scope
         return f"run:{scope}" if parts.ledger.lineage(scope) else f"scope:{scope.strip('/')}"
-
-
-def _caller() -> object:
-    """The task or thread that acts."""
-    try:
-        return asyncio.current_task() or threading.get_ident()
-    except RuntimeError:
-        return threading.get_ident()
 
 
 def who() -> str:

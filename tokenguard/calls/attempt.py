@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from tokenguard.core.price import PriceCard
     from tokenguard.core.verdict import Grant
 
-__all__ = ["Attempt", "hold_for", "prepare", "request_for"]
+__all__ = ["UNSEEN", "Attempt", "hold_for", "prepare", "request_for"]
 
-_UNSEEN: Final = ("previous_response_id", "conversation", "prompt")
+UNSEEN: Final = ("previous_response_id", "conversation", "prompt")
 """Arguments of the responses API that bring prompt text which we cannot see."""
 
 
@@ -127,7 +127,7 @@ def _prompt(call: Call, target: Target, parts: Parts) -> Prompt:
     prompt = parts.counter.read_input(
         target.model, call.content, instructions=options.get("instructions"), schemas=schemas
     )
-    hidden = call.operation == "responses" and any(options.get(name) for name in _UNSEEN)
+    hidden = call.operation == "responses" and any(options.get(name) for name in UNSEEN)
     return replace(prompt, bound=None) if hidden else prompt
 
 

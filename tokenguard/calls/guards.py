@@ -79,6 +79,8 @@ def still_stopped(node: Node | None, parts: Parts) -> Flow[SpendStopped | None]:
     if standing:
         return error_from(standing[0])
     for one in node.lineage:
+        if isinstance(one.stopped, LoopDetected):
+            goes_on(one, parts)
         one.stopped = None
     return None
 
@@ -90,8 +92,10 @@ def goes_on(node: Node, parts: Parts) -> None:
         if isinstance(known, LoopDetected):
             fingerprint = known.evidence["fingerprint"]
             if node.memory is not None:
-                node.memory.forgive(fingerprint)
-            node.pending, node.strikes = None, 0
+                with node.memory.lock:
+                    node.memory.forgive(fingerprint)
+            node.pending.clear()
+            node.streams_seen.clear()
         node.began_s = parts.clock.monotonic()
         node.flow.clear()
         node.stopped = None

@@ -13,6 +13,7 @@ from tokenguard.calls.call import Target, other_target
 from tokenguard.calls.steering import LAST_WORDS, budget_note, with_note
 from tokenguard.core import events
 from tokenguard.core.ladder import Rung
+from tokenguard.errors import Unpriceable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,6 +42,8 @@ def climbed(call: Call, parts: Parts) -> Call:
     if ladder.steer_at is not None and share >= _parts_of(ladder.steer_at):
         short = [one for one in states if one.settled * _MILLION >= _parts_of(ladder.steer_at) * one.cap]
         wall = _wall(node, ladder.steer_at, parts)
+        if not short and wall is None:
+            return call  # Nothing is known of what is left.
         call = _told(call, budget_note(f"{node.run.kind} {node.run.name}", short, wall), share, parts)
     return call
 
@@ -68,10 +71,24 @@ def _rerouted(call: Call, share: int, parts: Parts) -> Call:
     other = call.ladder.reroute_to
     assert other is not None, "only a ladder that names one reroutes"
     target = other_target(other, asked, call.operation, parts.terms)
-    if target.model == asked.model:
+    if (target.model, target.options) == (asked.model, asked.options) or not _priced(target, call, parts):
         return call
     _tell(call, Rung.REROUTE, {"share_percent": share // 10_000, "asked": asked.model, "answers": target.model}, parts)
     return replace(call, targets=(target, *call.targets[1:])) if parts.enforce else call
+
+
+def _priced(target: Target, call: Call, parts: Parts) -> bool:
+    """Whether another model has a price; without one the model that was asked for answers, and somebody is told."""
+    base = target.options.get("base_model")
+    try:
+        parts.prices.card(target.model, at=parts.clock.now(), base_model=base if isinstance(base, str) else None)
+    except Unpriceable as unknown:
+        if parts.prices.observe_unknown:
+            return True
+        run_id = call.node.run.id if call.node else None
+        parts.emit(events.Fault(at=parts.clock.now(), run_id=run_id, where="ladder", error=unknown))
+        return False
+    return True
 
 
 def _shrunk(call: Call, share: int, parts: Parts) -> Call:

@@ -6,7 +6,7 @@ Evidence stays with the innermost run or agent; the ledger keeps it too, so that
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from tokenguard.calls.effects import Book, Flow, ask
@@ -21,14 +21,27 @@ from tokenguard.errors import LedgerError, LoopBlocked, LoopDetected, SpendStopp
 from tokenguard.loops.memory import LoopMemory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tokenguard.calls.parts import Parts
     from tokenguard.calls.scope import Node
+    from tokenguard.core.books import Closure
     from tokenguard.core.ladder import Loops
     from tokenguard.loops.finding import Finding
 
-__all__ = ["Watched", "block", "kept", "refuse_or_stop", "rung_of", "safely", "stop", "stop_after", "tell", "watched"]
+__all__ = [
+    "Watched",
+    "block",
+    "forgive_in_books",
+    "kept",
+    "refuse_or_stop",
+    "rung_of",
+    "safely",
+    "stop",
+    "stop_after",
+    "tell",
+    "watched",
+]
 
 _SAVE_EVERY_S: Final = 1.0
 _TOLD_MAX: Final = 64
@@ -68,17 +81,17 @@ def watched(node: Node | None, loops: Loops | None, parts: Parts) -> Flow[Watche
             return None
         with parts.tree_lock:
             if run.memory is None:
-                run.memory = LoopMemory.load(loops, state or {}, key=parts.loop_key, keys=parts.tool_keys)
+                run.memory = LoopMemory.load(state or {}, key=parts.loop_key, keys=parts.tool_keys)
     return Watched(run, loops, run.memory)
 
 
-def safely(look: Callable[[], R], run: Node, parts: Parts) -> R | None:
+def safely(look: Callable[[], R], watched: Watched, parts: Parts) -> R | None:
     """Ask a rule; one that trips over somebody's messages is told as a fault, and has found nothing."""
     try:
-        with parts.tree_lock:
+        with watched.memory.lock:
             return look()
     except Exception as fault:  # noqa: BLE001  # a rule must never break a call
-        _fault(fault, run, parts)
+        _fault(fault, watched.run, parts)
         return None
 
 
@@ -86,7 +99,7 @@ def refuse_or_stop(finding: Finding, watched: Watched, parts: Parts) -> Flow[Non
     """Raise where a repetition has gone that far; observing, only say so."""
     rung = rung_of(finding, watched.loops)
     if rung is Rung.BLOCK:
-        yield from block(finding, watched.run, parts, memory=watched.memory)
+        yield from block(finding, watched.run, parts)
     elif rung is Rung.STOP:
         yield from stop(finding, watched.run, parts)
 
@@ -96,7 +109,7 @@ def rung_of(finding: Finding, loops: Loops) -> Rung | None:
     return None if finding.rule == "refetch" else loops.rung(finding.repeats)
 
 
-def block(finding: Finding, run: Node, parts: Parts, *, memory: LoopMemory | None = None) -> Flow[None]:
+def block(finding: Finding, run: Node, parts: Parts) -> Flow[None]:
     """Refuse one repetition; it counts as one, so that a loop which swallows refusals comes to its stop.
 
     Raises:
@@ -114,10 +127,10 @@ def block(finding: Finding, run: Node, parts: Parts, *, memory: LoopMemory | Non
         return
     with suppress(LedgerError):  # It is away: refusing is safe, whoever closed the run.
         yield from raise_standing(run)
-    with parts.tree_lock:
-        counted = memory.refused(finding) if memory is not None else finding
-        if run.pending is not None and run.pending.finding is finding:
-            run.pending = replace(run.pending, finding=counted)
+    if run.memory is not None:
+        with run.memory.lock:
+            counted = run.memory.refused(finding)
+            run.pending = {prompt: counted if one is finding else one for prompt, one in run.pending.items()}
     yield from tell(finding, Rung.BLOCK, run, parts)
     now, key = parts.clock.now(), f"run:{run.id}"
     parts.emit(events.Refused(at=now, run_id=run.id, scope_key=key, sentence=error.sentence, error=error))
@@ -166,7 +179,7 @@ def kept(run: Node, parts: Parts, *, now: bool = False) -> Flow[None]:
     if memory is None or not memory.changed or (not now and now_s - run.kept_s < _SAVE_EVERY_S):
         return
     run.kept_s = now_s
-    with parts.tree_lock:
+    with memory.lock:
         state = memory.dump()
     at = parts.clock.now()
     try:
@@ -175,15 +188,37 @@ def kept(run: Node, parts: Parts, *, now: bool = False) -> Flow[None]:
         _fault(away, run, parts)
 
 
+def forgive_in_books(run_id: str, stops: Sequence[Closure], node: Node | None, parts: Parts) -> None:
+    """A person ended stops: where they were repetitions, no process that goes on with the run finds these again."""
+    found = [one.facts["evidence"]["fingerprint"] for one in stops if one.code == LoopDetected.code]
+    if not found:
+        return
+    memory = node.memory if node is not None else None
+    if memory is None:
+        memory = LoopMemory.load(parts.ledger.recall(run_id) or {}, key=parts.ledger.secret())
+    with memory.lock:
+        for fingerprint in found:
+            memory.forgive(fingerprint)
+        state = memory.dump()
+    parts.ledger.remember(run_id, state, parts.clock.now())
+
+
 def tell(finding: Finding, rung: Rung, run: Node, parts: Parts, **more: int) -> Flow[None]:
-    """Say that a rung acts, once for each count that a repetition reaches; in the books first, for receipts."""
+    """Say that a rung acts, once for each count that a repetition reaches; in the books first, for receipts.
+
+    What it wasted is told as it grows, each cent once, whichever rules see it.
+    """
+    wasted_pico = 0
+    if run.memory is not None:
+        with run.memory.lock:
+            wasted_pico = run.memory.attribute(finding)
     with parts.tree_lock:
-        if run.told.pop(finding.fingerprint, None) == (finding.repeats, rung):
-            run.told[finding.fingerprint] = (finding.repeats, rung)
-            return
+        told = run.told.pop(finding.fingerprint, None)
         run.told[finding.fingerprint] = (finding.repeats, rung)
         while len(run.told) > _TOLD_MAX:
             run.told.pop(next(iter(run.told)))
+    if told == (finding.repeats, rung) and not wasted_pico:
+        return
     refused = rung is not Rung.STEER and parts.enforce
     event = events.Looped(
         at=parts.clock.now(),
@@ -195,7 +230,7 @@ def tell(finding: Finding, rung: Rung, run: Node, parts: Parts, **more: int) -> 
         rule=finding.rule,
         repeats=finding.repeats,
         evidence={**finding.evidence(), **more},
-        wasted=Money.from_pico(finding.wasted_pico),
+        wasted=Money.from_pico(wasted_pico),
         averted=Money.from_pico(finding.mean_pico if refused else 0),
         assumption=_ASSUMPTION if refused else "",
     )
@@ -209,11 +244,21 @@ def tell(finding: Finding, rung: Rung, run: Node, parts: Parts, **more: int) -> 
 
 def _what(finding: Finding, run: Node) -> str:
     """The finding as a sentence."""
-    window = f" in the last {finding.window} rounds" if finding.window else ""
-    return (
-        f"{run.kind} {run.name!r} repeats itself: {finding.subject!r} gave the same {finding.repeats} times{window} "
-        f"({finding.rule})."
-    )
+    subject, times = repr(finding.subject), f"{finding.repeats} times"
+    match finding.rule:
+        case "cycle":
+            what = f"the calls {subject} came round {times} with the same results"
+        case "same_call_same_error":
+            what = f"{subject} failed with the same kind of error {times} in a row"
+        case "same_prompt_same_completion":
+            what = f"the same request to {subject} got the same answer {times} in the last {finding.window} answers"
+        case "monologue":
+            what = f"{finding.repeats} messages in a row without a tool or an answer to them"
+        case "text_tail":
+            what = f"a stream of {subject} said the same words {times} over"
+        case _:
+            what = f"{subject} gave the same for the same {times} in the last {finding.window} rounds"
+    return f"{run.kind} {run.name!r} repeats itself: {what} ({finding.rule})."
 
 
 def _where_meant(finding: Finding) -> str:

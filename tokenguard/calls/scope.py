@@ -6,6 +6,8 @@ A `Node` is a run, agent or step that lives in this process; a `Frame` is one en
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar, Token
@@ -24,16 +26,10 @@ from tokenguard.loops.memory import LoopMemory
 if TYPE_CHECKING:
     from tokenguard.errors import SpendStopped
 
-__all__ = ["Frame", "Node", "Pending", "current", "enter", "entered", "leave", "scopes_for"]
+__all__ = ["Frame", "Node", "current", "enter", "entered", "here", "leave", "scopes_for"]
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """A repetition that was found after a call: what the next one meets."""
-
-    finding: Finding
-    prompt: str | None = None
-    """Digest of the prompt that repeats: only a call with this one is refused. None: the next call is told."""
+_STREAMS_SEEN: Final = 10
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -63,14 +59,14 @@ class Node:
     streams: Holders[Any] = field(default_factory=Holders[Any])
     memory: LoopMemory | None = None
     """What this run did lately, for the repetition rules; None: nothing yet."""
-    pending: Pending | None = None
-    """A repetition that the next call is told of, or refused for."""
+    pending: dict[str, Finding] = field(default_factory=dict[str, Finding])
+    """Repetitions that a call is told of or refused for, by its prompt's digest; by none: what the next one is told."""
     told: dict[str, tuple[int, Rung]] = field(default_factory=dict[str, "tuple[int, Rung]"])
     """How far the latest repetitions were told to the sinks, by fingerprint."""
     climbed: set[Rung] = field(default_factory=set[Rung])
     """Rungs by what is spent that were told to the sinks."""
-    strikes: int = 0
-    """Streams that were closed because their text went in circles."""
+    streams_seen: deque[bool] = field(default_factory=lambda: deque[bool](maxlen=_STREAMS_SEEN))
+    """Of the latest streams: whether their text went in circles."""
     kept_s: float = float("-inf")
     """When the ledger was told last what repeats."""
     agent: str | None = field(init=False)
@@ -154,6 +150,14 @@ class Frame:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", Path(self.scopes))
+
+
+def here() -> object:
+    """The task or thread that runs this."""
+    try:
+        return asyncio.current_task() or threading.get_ident()
+    except RuntimeError:
+        return threading.get_ident()
 
 
 _CURRENT: ContextVar[Frame | None] = ContextVar("tokenguard_frame", default=None)

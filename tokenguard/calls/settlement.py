@@ -37,7 +37,8 @@ def settled(sent: Sent, booking: Booking, parts: Parts) -> Flow[CallReceipt]:
     """Book an outcome, wake who waits for the room, and tell the sinks."""
     hold = sent.attempt.hold
     parts.watch.closed(hold.id)
-    _last_words_spoken(sent)
+    if booking.status is not Status.REJECTED:
+        _last_words_spoken(sent)
     try:
         done = yield from ask(
             Book(
@@ -144,7 +145,6 @@ def _stopped(error: SpendStopped, node: Node | None, parts: Parts) -> None:
 def kept(sent: Sent, booking: Booking, parts: Parts) -> Flow[None]:
     """Leave the hold standing; a ledger that is away keeps it anyway, by not hearing of this."""
     parts.watch.closed(sent.attempt.hold.id)
-    _last_words_spoken(sent)
     try:
         yield from ask(Book(lambda ledger: ledger.keep(sent.attempt.hold.id, booking)))
     except LedgerError as away:

@@ -8,14 +8,14 @@ text at its end, and a cache mark in it stays where it was.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from tokenguard.core.budget import Unit
 from tokenguard.core.money import dollars
 from tokenguard.core.stops import amount_text
-from tokenguard.core.untrusted import list_of, mapping_of
+from tokenguard.core.untrusted import field_of, list_of, mapping_of
 
 if TYPE_CHECKING:
     from tokenguard.core.verdict import AccountState
@@ -44,13 +44,14 @@ def with_note(content: Any, note: str, *, interrupts: bool = False) -> Any:
     if isinstance(content, str):
         return f"{content}\n\n{note}"
     messages = list_of(content)
-    last = mapping_of(messages[-1] if messages else None)
-    if last.get("role") == "assistant" or last.get("type") == "function_call":
+    last = messages[-1] if messages else None
+    if field_of(last, "role") == "assistant" or field_of(last, "type") == "function_call":
         return [*messages, {"role": "user", "content": note}] if interrupts else None
     for field in ("content", "output"):
-        longer = _longer(last.get(field), note)
-        if longer is not None:
-            return [*messages[:-1], {**last, field: longer}]
+        longer = _longer(field_of(last, field), note)
+        changed = None if longer is None else _changed(last, field, longer)
+        if changed is not None:
+            return [*messages[:-1], changed]
     return [*messages, {"role": "user", "content": note}]
 
 
@@ -80,6 +81,14 @@ def budget_note(label: str, states: Sequence[AccountState], wall: tuple[timedelt
         left, given = wall
         parts.append(f"{max(0, round(left.total_seconds()))} s of {round(given.total_seconds())} s")
     return f"{MARK}Left for {label}: {', '.join(parts)}. Finish with what you have; spend only on what is needed."
+
+
+def _changed(message: Any, field: str, value: Any) -> Any:
+    """A copy of a message, a library's object too, with another value; None where it has no such copy."""
+    if isinstance(message, Mapping):
+        return {**mapping_of(message), field: value}
+    copied = getattr(message, "model_copy", None)
+    return copied(update={field: value}) if callable(copied) else None
 
 
 def _longer(content: Any, note: str) -> Any:

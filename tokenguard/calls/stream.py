@@ -24,7 +24,7 @@ from tokenguard.calls.loop_checks import circled, learned
 from tokenguard.calls.outcome import counted, posted, rejected, unresolved
 from tokenguard.calls.settlement import kept, settled
 from tokenguard.core import events
-from tokenguard.core.ports import Failure, Part
+from tokenguard.core.ports import CallPiece, Failure, Part
 from tokenguard.core.untrusted import field_of
 from tokenguard.errors import CallTooLarge
 from tokenguard.loops.tail import Tail
@@ -60,6 +60,8 @@ class Tap:
         self.receipt: CallReceipt | None = None
         self._claim = threading.Lock()
         self._texts: list[str] = []
+        self._calls: dict[int, list[CallPiece]] = {}
+        """Pieces of the first answer's tool calls, by their place."""
         self._text_chunks = 0
         self._last = Part()
         self._usage: Part | None = None
@@ -89,7 +91,10 @@ class Tap:
         if part.text:
             self._texts.append(part.text)
             self._text_chunks += 1
-            self._look(part.text)
+        if part.said:
+            self._look(part.said)
+        for piece in part.calls:
+            self._calls.setdefault(piece.place, []).append(piece)
         if part.usage is not None:
             self._usage = part
         self._last = Part(
@@ -121,7 +126,8 @@ class Tap:
         self.circling = None
         assert finding is not None, "only a stream that goes in circles is closed for it"
         assert call.node is not None, "only streams inside a run are watched"
-        return (yield from circled(finding, call.node, self.parts))
+        assert call.ladder.loops is not None, "or its text would not be looked at"
+        return (yield from circled(finding, call.ladder.loops, call.node, self.parts))
 
     def _read(self, chunk: Any) -> Part:
         """What a chunk says; one that cannot be read is handed out all the same."""
@@ -209,13 +215,29 @@ class Tap:
             text=text,
             usage=reported.usage,
             stated_usd=reported.stated_usd or self._last.stated_usd,
-            reply=self._last.reply or {"role": "assistant", "content": text},
+            reply=self._last.reply or self._message(text),
         )
+
+    def _message(self, text: str) -> dict[str, Any]:
+        """The assistant's message as it will come back in the next request."""
+        message: dict[str, Any] = {"role": "assistant", "content": text}
+        if self._calls:
+            message["tool_calls"] = [_whole_call(pieces) for _, pieces in sorted(self._calls.items())]
+        return message
+
+
+def _whole_call(pieces: list[CallPiece]) -> dict[str, Any]:
+    """A tool call from its pieces, in the shape of a whole reply."""
+    arguments = "".join(piece.arguments for piece in pieces)
+    name = next((piece.name for piece in pieces if piece.name), "")
+    call_id = next((piece.call_id for piece in pieces if piece.call_id), "")
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
 def _tail_of(opened: Opened, parts: Parts) -> Tail | None:
     """What looks whether the text goes in circles; None: the call is not watched."""
     call = opened.sent.attempt.call
-    loops = call.ladder.loops if call.node is not None else None
+    # Of several answers the chunks are mixed, and equal ones are no circle.
+    loops = call.ladder.loops if call.node is not None and opened.sent.attempt.bounds.ask.answers == 1 else None
     model = opened.sent.attempt.target.model
     return None if loops is None else Tail(loops, model=model, key=parts.loop_key or b"")

@@ -12,11 +12,11 @@ from tokenguard.calls.decorate import name_of
 from tokenguard.calls.drive import adrive, drive
 from tokenguard.calls.guards import still_stopped
 from tokenguard.calls.loop_checks import ToolUse, after_tool, before_tool
-from tokenguard.calls.scope import current
+from tokenguard.calls.scope import current, here
 from tokenguard.calls.steering import blocked_note
 from tokenguard.core import events
 from tokenguard.core.untrusted import list_of
-from tokenguard.errors import SetupError
+from tokenguard.errors import SetupError, TokenguardError
 
 if TYPE_CHECKING:
     from tokenguard.calls.effects import Flow
@@ -53,28 +53,58 @@ def guarded_tool(function: F, name: str | None, loop_key: LoopKey, late: LatePar
     if inspect.iscoroutinefunction(function):
 
         async def awrapper(*args: Any, **kwargs: Any) -> Any:
-            parts = await late.aget()
-            use = tool.used(args, kwargs, parts)
-            blocked = await adrive(_allowed(use, parts), parts)
-            if blocked is not None:
-                return blocked_note(blocked)
-            result = await function(*args, **kwargs)
-            await adrive(after_tool(use, result, parts), parts)
-            return result
+            return await _arun(tool, function, late, args, kwargs)
 
         return cast("F", functools.wraps(function)(awrapper))
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        parts = late.get()
-        use = tool.used(args, kwargs, parts)
-        blocked = drive(_allowed(use, parts), parts)
-        if blocked is not None:
-            return blocked_note(blocked)
-        result = function(*args, **kwargs)
-        drive(after_tool(use, result, parts), parts)
-        return result
+        return _run(tool, function, late, args, kwargs)
 
     return cast("F", functools.wraps(function)(wrapper))
+
+
+def _run(tool: _Tool, function: Any, late: LateParts, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """One call of a function."""
+    parts = late.get()
+    use = tool.used(args, kwargs, parts)
+    blocked = drive(_allowed(use, parts), parts)
+    if blocked is not None:
+        return blocked_note(blocked)
+    try:
+        result = function(*args, **kwargs)
+    except TokenguardError:
+        raise
+    except Exception as error:
+        drive(after_tool(use, error, parts), parts)
+        raise
+    drive(after_tool(use, result, parts), parts)
+    return result
+
+
+async def _arun(tool: _Tool, function: Any, late: LateParts, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """One call of a coroutine function."""
+    parts = await late.aget()
+    use = tool.used(args, kwargs, parts)
+    blocked = await adrive(_allowed(use, parts), parts)
+    if blocked is not None:
+        return blocked_note(blocked)
+    try:
+        result = await function(*args, **kwargs)
+    except TokenguardError:
+        raise
+    except Exception as error:
+        await adrive(after_tool(use, error, parts), parts)
+        raise
+    await adrive(after_tool(use, result, parts), parts)
+    return result
+
+
+def _allowed(use: ToolUse, parts: Parts) -> Flow[Finding | None]:
+    """What keeps a tool from running, where it is said to the model; a stopped run's tools raise its stop."""
+    stop = yield from still_stopped(use.node, parts)
+    if stop is not None:
+        raise stop
+    return (yield from before_tool(use, parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,19 +128,15 @@ class _Tool:
                 key = (args, kwargs)
                 run_id = node.run.id if node else None
                 parts.emit(events.Fault(at=parts.clock.now(), run_id=run_id, where="loops", error=fault))
-        return ToolUse(self.name, key, parts.clock.monotonic(), node, loops)
+        return ToolUse(self.name, key, parts.clock.monotonic(), node, loops, here())
 
     def _key(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """What makes two calls equal."""
         if callable(self.loop_key):
             return self.loop_key(*args, **kwargs)
         arguments = self.signature.bind(*args, **kwargs).arguments
-        return {name: arguments.get(name) for name in (self.loop_key or arguments) if name != "self"}
-
-
-def _allowed(use: ToolUse, parts: Parts) -> Flow[Finding | None]:
-    """What keeps a tool from running, where it is said to the model; a stopped run's tools raise its stop."""
-    stop = yield from still_stopped(use.node, parts)
-    if stop is not None:
-        raise stop
-    return (yield from before_tool(use, parts))
+        key = {name: arguments.get(name) for name in (self.loop_key or arguments)}
+        owner = next(iter(self.signature.parameters), "")
+        if owner in ("self", "cls") and owner in key:
+            key[owner] = id(key[owner])  # Another object's method is another call.
+        return key

@@ -13,7 +13,7 @@ from tokenguard.calls.settlement import close_scope
 from tokenguard.core import events
 from tokenguard.core.money import Money
 from tokenguard.core.tree import TooFast, paces
-from tokenguard.errors import BudgetExceeded, VelocityExceeded
+from tokenguard.errors import BudgetExceeded, LoopDetected, VelocityExceeded
 
 if TYPE_CHECKING:
     from tokenguard.calls.call import Call
@@ -55,7 +55,9 @@ def lifted(node: Node, mark: SpendStopped, parts: Parts) -> None:
     """The ledger granted what this process remembers as stopped: somebody ended the stop, here or elsewhere."""
     if node.stopped is not mark:
         return
-    if not isinstance(mark, BudgetExceeded):  # A raised cap may have ended that one; all others, only a resume.
+    if isinstance(mark, LoopDetected):
+        goes_on(node, parts)
+    elif not isinstance(mark, BudgetExceeded):  # A raised cap may have ended that one; all others, only a resume.
         with parts.tree_lock:
             node.flow.clear()
     node.stopped = None

@@ -21,6 +21,8 @@ __all__ = ["FILE_NAME", "Settings", "find_project_file", "load_settings"]
 
 FILE_NAME = "tokenguard.toml"
 _PREFIX = "TOKENGUARD_"
+_BRANCHES = ("_", "json-or-python", "bool")
+"""How pydantic names the branches of a union, which no file contains."""
 _NOT_SETTINGS = frozenset({"TOKENGUARD_RUN"})
 """Variables with our prefix that are not settings: the run that a parent process hands down."""
 
@@ -160,13 +162,16 @@ def load_settings(arguments: Mapping[str, Any], *, environ: Mapping[str, str], d
     merged: dict[str, Any] = {}
     for source, values in _sources(arguments, environ, directory):
         _check_names(values, source)
+        if values.get("ladder") is not None:
+            merged.pop("loops", None)  # The stronger source's ladder says what it thinks of repetition.
         merged.update(values)
         try:
             settings = Settings(**merged)
             _check_budgets(settings)
         except ValidationError as wrong:
-            first = wrong.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
+            # The last of a union's errors is that of its table; the names of its branches are ours.
+            first = wrong.errors()[-1]
+            where = ".".join(str(part) for part in first["loc"] if not str(part).startswith(_BRANCHES))
             raise SettingsError(f"{source}: {where} = {first.get('input')!r}: {first['msg']}.", path=source) from None
         except (BadAmount, SettingsError) as wrong:
             raise SettingsError(f"{source}: {wrong.sentence}", path=source) from None

@@ -123,7 +123,7 @@ class Looped(Event):
     evidence: Mapping[str, Any]
     """Subject, fingerprint, window, argument names and sizes; never text."""
     wasted: Money
-    """What the repetitions after the first one cost so far."""
+    """What its repetitions cost that was not told before: the amounts of several events add up, each cent once."""
     averted: Money
     """What this act spared: one more repetition at their mean cost where a call was refused, else nothing."""
     assumption: str

@@ -73,7 +73,7 @@ def done_about(loop: LoopSpend) -> str:
 def loop_spends(events: Iterable[GuardEvent]) -> tuple[LoopSpend, ...]:
     """One value for each run and repetition, the dearest first.
 
-    Each rung says what was wasted so far, so the highest counts; what it averted is its own, so that adds up.
+    Each event says what was wasted and averted since those before it, so both add up.
 
     Args:
         events: Guard events of kind `looped`, in any order; those without a run belong to nobody's repetition.
@@ -115,7 +115,7 @@ def _together(before: LoopSpend, after: LoopSpend) -> LoopSpend:
         fingerprint=before.fingerprint,
         repeats=max(before.repeats, after.repeats),
         rung=last.rung,
-        wasted=max(before.wasted, after.wasted),
+        wasted=before.wasted + after.wasted,
         averted=before.averted + after.averted,
         assumption=after.assumption or before.assumption,
         first_at=before.first_at,

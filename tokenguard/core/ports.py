@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from tokenguard.core.account import Account, Scope
 from tokenguard.core.adjusting import Adjusted, Adjustment
@@ -22,6 +22,7 @@ from tokenguard.core.verdict import AccountState, Ask, Grant, Short
 
 __all__ = [
     "Backend",
+    "CallPiece",
     "Clock",
     "Failure",
     "Ids",
@@ -268,6 +269,15 @@ class Request:
         return bool(self.arguments.get("stream"))
 
 
+class CallPiece(NamedTuple):
+    """A piece of a tool call in a stream; the pieces of one call have one place."""
+
+    place: int
+    call_id: str
+    name: str
+    arguments: str
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """What the guard reads from a whole reply or from one chunk of a stream."""
@@ -275,7 +285,11 @@ class Part:
     usage: Mapping[str, Any] | None = None
     """As the provider reported it, in LiteLLM's shape; None: it did not."""
     text: str = ""
-    """Text delivered in this part: content, tool-call arguments, visible reasoning."""
+    """Text delivered in this part: content, tool-call arguments, visible reasoning; of all answers."""
+    said: str = ""
+    """Of it, what the first answer says to its reader."""
+    calls: tuple[CallPiece, ...] = ()
+    """Of a chunk: pieces of the first answer's tool calls."""
     model: str | None = None
     response_id: str | None = None
     finish_reason: str | None = None

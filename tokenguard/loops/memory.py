@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -51,7 +52,7 @@ class LoopMemory:
     """Something happened since the last `dump`."""
 
     def __init__(
-        self, loops: Loops, *, key: bytes = b"", keys: Mapping[str, Any] = _ALL, folded: str = FOLDED_PREFIX
+        self, *, key: bytes = b"", keys: Mapping[str, Any] = _ALL, folded: str = FOLDED_PREFIX
     ) -> None:
         """An empty memory.
 
@@ -62,7 +63,8 @@ class LoopMemory:
             folded: Near their start, results that were folded carry this; empty: none are.
         """
         self.changed = False
-        self._loops = loops
+        self._loops = loops = Loops()
+        self.lock = threading.RLock()
         self._keys = keys
         self._digester = Digester(key, folded)
         rungs = [one for one in (loops.steer_at, loops.block_at, loops.stop_at) if one is not None]
@@ -84,7 +86,11 @@ class LoopMemory:
         self._first_end_s = _LONG_AGO
         self._ends_s: dict[str, float] = {}
 
-    def asked(self, messages: Sequence[Any]) -> Finding | None:
+    def asked(self, messages: Sequence[Any], loops: Loops) -> Finding | None:
+        self._loops = loops
+        return self._asked(messages)
+
+    def _asked(self, messages: Sequence[Any]) -> Finding | None:
         """Note the rounds that a conversation shows, before it is sent; the strongest repetition it ends in.
 
         The same conversation sent again counts nothing twice. Where it ends with words of a user, these were said after
@@ -110,7 +116,7 @@ class LoopMemory:
         return self._told("messages", self._found(track, latest, fresh=bool(fresh)))
 
     def answered(
-        self, answer_key: str, reply: Mapping[str, Any], *, model: str, began_s: float, ended_s: float, cost_pico: int
+        self, answer_key: str, reply: Mapping[str, Any], loops: Loops, *, model: str, began_s: float, ended_s: float, cost_pico: int, caller: int = 0
     ) -> Finding | None:
         """Note an answer, by a key that is equal for equal prompt and completion.
 
@@ -155,12 +161,12 @@ class LoopMemory:
             ],
         )
 
-    def calling(self, tool: str, arguments: Any) -> Finding | None:
+    def calling(self, tool: str, arguments: Any, loops: Loops, *, caller: int = 0) -> Finding | None:
         """What running a tool would repeat, this time counted; None: nothing, or its results changed the last time."""
         call = self._digester.asked(tool, arguments)
         return self._told("tools", about_to_repeat(self._tracks["tools"].rounds, call, self._loops, self._digester))
 
-    def returned(self, tool: str, arguments: Any, result: Any, *, began_s: float, ended_s: float) -> Finding | None:
+    def returned(self, tool: str, arguments: Any, result: Any, loops: Loops, *, caller: int = 0, began_s: float, ended_s: float) -> Finding | None:
         """Note what a tool gave (or the exception it raised); calls that were in flight together are one round."""
         track = self._tracks["tools"]
         call = self._digester.asked(tool, arguments)
@@ -186,6 +192,11 @@ class LoopMemory:
         refused = self._tracks[finding.source].refused
         keep(refused, finding.fingerprint, refused.get(finding.fingerprint, 0) + 1, _REFUSED_MAX)
         return replace(finding, repeats=finding.repeats + 1)
+
+    def attribute(self, finding: Finding) -> int:
+        before = self.__dict__.setdefault('_att', {}).get(finding.fingerprint, 0)
+        self._att[finding.fingerprint] = max(before, finding.wasted_pico)
+        return max(0, finding.wasted_pico - before)
 
     def forgive(self, fingerprint: str) -> None:
         """A person resumed the run: that repetition, and what else the run shows now, is never found again."""
@@ -226,7 +237,6 @@ class LoopMemory:
     @classmethod
     def load(
         cls,
-        loops: Loops,
         state: Mapping[str, Any],
         *,
         key: bytes = b"",
@@ -234,11 +244,11 @@ class LoopMemory:
         folded: str = FOLDED_PREFIX,
     ) -> LoopMemory:
         """The memory that `dump` wrote; an empty one where the state is damaged or another ledger's."""
-        memory = cls(loops, key=key, keys=keys, folded=folded)
+        memory = cls(key=key, keys=keys, folded=folded)
         try:
             memory._restore(state)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            return cls(loops, key=key, keys=keys, folded=folded)
+            return cls(key=key, keys=keys, folded=folded)
         return memory
 
     def _restore(self, state: Mapping[str, Any]) -> None:

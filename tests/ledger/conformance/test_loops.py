@@ -33,10 +33,10 @@ def looped(desk: Any, event_id: str, run: str | None = "run-1", **changes: Any) 
 def test_rungs_of_one_repetition_are_one_loop_at_its_highest_waste(ledger: Any, desk: Any) -> None:
     acts: list[dict[str, Any]] = [
         {"rung": "steer", "repeats": 3, "wasted": "0.02"},
-        {"rung": "block", "repeats": 4, "wasted": "0.03", "averted": "0.01", "assumption": ASSUMED},
-        {"rung": "block", "repeats": 5, "wasted": "0.03", "averted": "0.01", "assumption": ASSUMED},
-        {"rung": "stop", "repeats": 6, "wasted": "0.04", "averted": "0.01", "assumption": ASSUMED},
-        {"rung": "steer", "repeats": 3, "wasted": "0.02"},
+        {"rung": "block", "repeats": 4, "wasted": "0.01", "averted": "0.01", "assumption": ASSUMED},
+        {"rung": "block", "repeats": 5, "wasted": "0", "averted": "0.01", "assumption": ASSUMED},
+        {"rung": "stop", "repeats": 6, "wasted": "0.01", "averted": "0.01", "assumption": ASSUMED},
+        {"rung": "steer", "repeats": 3, "wasted": "0"},
     ]
     for minutes, act in enumerate(acts):
         ledger.record(looped(desk, f"event-{minutes}", minutes=minutes, **act))
