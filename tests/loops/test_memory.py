@@ -17,7 +17,7 @@ LOOPS = Loops()
 
 @pytest.fixture
 def memory() -> LoopMemory:
-    return LoopMemory(LOOPS, key=b"secret")
+    return LoopMemory(key=b"secret")
 
 
 def repeats(found: Any) -> int:
@@ -328,14 +328,14 @@ def test_the_same_call_has_the_same_fingerprint_before_a_tool_and_in_the_message
 
 
 def test_a_polled_tool_is_never_found_in_the_messages() -> None:
-    memory = LoopMemory(LOOPS, keys={"read": False})
+    memory = LoopMemory(keys={"read": False})
 
     assert memory.asked(talk(*[turn(at) for at in range(9)])) is None
 
 
 @pytest.mark.parametrize("key", [("path",), lambda path, **_: path])
 def test_arguments_that_do_not_count_make_no_difference(key: Any) -> None:
-    memory = LoopMemory(LOOPS, keys={"read": key})
+    memory = LoopMemory(keys={"read": key})
     rounds = [turn(at, arguments=json.dumps({"path": "a", "salt": f"word {at}"})) for at in range(4)]
 
     assert repeats(memory.asked(talk(*rounds))) == 4
@@ -343,7 +343,7 @@ def test_arguments_that_do_not_count_make_no_difference(key: Any) -> None:
 
 @pytest.mark.parametrize("key", [("path",), lambda path: path.missing])
 def test_a_key_that_does_not_fit_leaves_the_arguments_as_they_are(key: Any) -> None:
-    memory = LoopMemory(LOOPS, keys={"read": key})
+    memory = LoopMemory(keys={"read": key})
     rounds = [turn(at, arguments="[1, 2]") for at in range(4)]
 
     assert repeats(memory.asked(talk(*rounds))) == 4
@@ -352,7 +352,7 @@ def test_a_key_that_does_not_fit_leaves_the_arguments_as_they_are(key: Any) -> N
 def test_digests_differ_from_ledger_to_ledger() -> None:
     messages = talk(turn(0), turn(1))
 
-    found = [LoopMemory(LOOPS, key=key).asked(messages) for key in (b"a", b"b")]
+    found = [LoopMemory(key=key).asked(messages) for key in (b"a", b"b")]
 
     assert found[0] is not None
     assert found[1] is not None
@@ -368,7 +368,7 @@ def test_writing_down_clears_the_change_and_reading_back_goes_on(memory: LoopMem
 
     state = json.loads(json.dumps(memory.dump()))
     assert not memory.changed
-    again = LoopMemory.load(LOOPS, state, key=b"secret")
+    again = LoopMemory.load(state, key=b"secret")
 
     assert repeats(again.asked(talk(*rounds[:3]))) == 3
     assert repeats(again.asked(talk(*rounds))) == 4
@@ -405,10 +405,10 @@ def test_nothing_new_is_no_change(memory: LoopMemory) -> None:
 def test_a_damaged_or_foreign_state_gives_an_empty_memory(memory: LoopMemory, part: dict[str, Any]) -> None:
     memory.asked(talk(turn(0), turn(1)))
 
-    again = LoopMemory.load(LOOPS, {**memory.dump(), **part}, key=b"secret")
+    again = LoopMemory.load({**memory.dump(), **part}, key=b"secret")
 
     assert again.asked(talk(turn(2))) is None
-    assert LoopMemory.load(LOOPS, {}, key=b"secret").asked(talk(turn(2))) is None
+    assert LoopMemory.load({}, key=b"secret").asked(talk(turn(2))) is None
 
 
 def test_the_state_is_small_whatever_came() -> None:

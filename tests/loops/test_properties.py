@@ -46,18 +46,18 @@ def conversation(rounds: list[Any], *, same_ids: bool = False) -> list[list[dict
 @given(ROUNDS, st.integers(0, 24))
 def test_writing_down_and_reading_back_changes_nothing_that_is_found(rounds: list[Any], cut: int) -> None:
     built = conversation(rounds)
-    whole, halves = LoopMemory(LOOPS, key=b"k"), LoopMemory(LOOPS, key=b"k")
+    whole, halves = LoopMemory(key=b"k"), LoopMemory(LOOPS, key=b"k")
 
     for end in range(1, len(built) + 1):
         if end == cut:
-            halves = LoopMemory.load(LOOPS, json.loads(json.dumps(halves.dump())), key=b"k")
+            halves = LoopMemory.load(json.loads(json.dumps(halves.dump())), key=b"k")
         assert halves.asked(talk(*built[:end])) == whole.asked(talk(*built[:end]))
 
 
 @given(ROUNDS)
 def test_what_is_found_does_not_depend_on_how_often_it_was_asked(rounds: list[Any]) -> None:
     built = conversation(rounds)
-    step_by_step, at_once = LoopMemory(LOOPS), LoopMemory(LOOPS)
+    step_by_step, at_once = LoopMemory(), LoopMemory()
     found = None
 
     for end in range(1, len(built) + 1):
@@ -70,7 +70,7 @@ def test_what_is_found_does_not_depend_on_how_often_it_was_asked(rounds: list[An
 @given(ROUNDS, st.integers(2, 6))
 def test_a_trimmed_conversation_finds_what_the_whole_one_finds(rounds: list[Any], kept: int) -> None:
     built = conversation(rounds)
-    whole, trimmed = LoopMemory(LOOPS), LoopMemory(LOOPS)
+    whole, trimmed = LoopMemory(), LoopMemory()
 
     for end in range(1, len(built) + 1):
         assert trimmed.asked(talk(*built[max(0, end - kept) : end])) == whole.asked(talk(*built[:end]))
@@ -78,7 +78,7 @@ def test_a_trimmed_conversation_finds_what_the_whole_one_finds(rounds: list[Any]
 
 @given(ROUNDS)
 def test_the_same_ids_again_find_what_different_ids_find(rounds: list[Any]) -> None:
-    different, same = LoopMemory(LOOPS), LoopMemory(LOOPS)
+    different, same = LoopMemory(), LoopMemory()
 
     for end in range(1, len(rounds) + 1):
         expected = different.asked(talk(*conversation(rounds[:end])))
@@ -91,7 +91,7 @@ def test_the_order_of_names_changes_nothing(arguments: dict[str, Any], dice: Any
     dice.shuffle(names)
     shuffled = {name: arguments[name] for name in names}
 
-    found = LoopMemory(LOOPS).asked(talk(turn(0, arguments=arguments), turn(1, arguments=shuffled)))
+    found = LoopMemory().asked(talk(turn(0, arguments=arguments), turn(1, arguments=shuffled)))
 
     assert found is not None
     assert found.repeats == 2
@@ -100,7 +100,7 @@ def test_the_order_of_names_changes_nothing(arguments: dict[str, Any], dice: Any
 @given(MESSAGES)
 @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 def test_no_conversation_raises(messages: list[Any]) -> None:
-    memory = LoopMemory(LOOPS)
+    memory = LoopMemory()
 
     memory.asked(messages)
     memory.asked([*talk(turn(0)), *messages])
@@ -111,7 +111,7 @@ def test_no_conversation_raises(messages: list[Any]) -> None:
 
 @given(ANY, ANY)
 def test_no_tool_raises(arguments: Any, result: Any) -> None:
-    memory = LoopMemory(LOOPS)
+    memory = LoopMemory()
 
     memory.returned("t", arguments, result, began_s=0, ended_s=1)
     again = memory.calling("t", arguments)
@@ -119,9 +119,9 @@ def test_no_tool_raises(arguments: Any, result: Any) -> None:
     assert again is None or again.repeats == 2
 
 
-@given(st.dictionaries(st.sampled_from(list(LoopMemory(LOOPS).dump())), ANY))
+@given(st.dictionaries(st.sampled_from(list(LoopMemory().dump())), ANY))
 def test_no_state_raises(part: dict[str, Any]) -> None:
-    memory = LoopMemory.load(LOOPS, {**LoopMemory(LOOPS).dump(), **part})
+    memory = LoopMemory.load({**LoopMemory().dump(), **part})
 
     assert memory.asked(talk(turn(0))) is None
 
@@ -165,7 +165,7 @@ class AngryError(Exception):
     ],
 )
 def test_hostile_conversations_are_bounded_in_time_and_size(messages: list[Any]) -> None:
-    memory = LoopMemory(LOOPS)
+    memory = LoopMemory()
     began = time.perf_counter()
 
     memory.asked(messages)
@@ -181,7 +181,7 @@ def test_hostile_conversations_are_bounded_in_time_and_size(messages: list[Any])
     ids=["object", "exception", "field", "part", "name"],
 )
 def test_hostile_tools_never_raise(value: Any) -> None:
-    memory = LoopMemory(LOOPS)
+    memory = LoopMemory()
 
     memory.returned("t", value, value, began_s=0, ended_s=1)
 

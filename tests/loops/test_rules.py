@@ -210,7 +210,7 @@ def test_errors_that_messages_declare_are_errors() -> None:
 
 def test_answers_in_a_row_with_nothing_between_are_a_monologue() -> None:
     said = [{"role": "assistant", "content": f"Next I will think about {at}."} for at in range(4)]
-    memory = LoopMemory(LOOPS)
+    memory = LoopMemory()
 
     found = [memory.asked([TASK, *said[:end]]) for end in range(1, 5)]
 
@@ -230,18 +230,18 @@ def test_answers_in_a_row_with_nothing_between_are_a_monologue() -> None:
     ids=["two who talk", "a person between", "an answer after a tool"],
 )
 def test_a_conversation_is_no_monologue(messages: list[dict[str, Any]]) -> None:
-    assert LoopMemory(LOOPS).asked([TASK, *messages]) is None
+    assert LoopMemory().asked([TASK, *messages]) is None
 
 
 def test_the_pieces_of_an_answer_that_was_too_long_are_no_monologue() -> None:
-    memory = LoopMemory(LOOPS)
+    memory = LoopMemory()
     memory.answered("a", reply("c", reason="length"), model="m", began_s=0, ended_s=1, cost_pico=5)
 
     assert memory.asked([TASK, *[{"role": "assistant", "content": "part"}] * 4]) is None
 
 
 def test_a_monologues_cost_is_that_of_the_last_answers() -> None:
-    memory = LoopMemory(LOOPS)
+    memory = LoopMemory()
     for at in range(3):
         memory.answered(f"a{at}", {"choices": []}, model="m", began_s=at, ended_s=at, cost_pico=10 + at)
 
@@ -289,7 +289,7 @@ def test_a_rule_that_is_off_finds_nothing(rule: str, rounds: Rounds) -> None:
 
 def test_a_conversation_that_goes_on_with_a_person_is_not_judged() -> None:
     rounds = [turn(at) for at in range(4)]
-    memory = LoopMemory(LOOPS)
+    memory = LoopMemory()
 
     assert memory.asked([*talk(*rounds), {"role": "user", "content": "try once more"}]) is None
     assert memory.asked([*talk(*rounds), {"role": "user", "content": "try once more"}]) is None
@@ -302,7 +302,7 @@ def test_the_same_go_on_after_each_round_is_a_frameworks() -> None:
 
 
 def test_a_note_of_the_system_at_the_end_hides_nothing() -> None:
-    memory = LoopMemory(LOOPS)
+    memory = LoopMemory()
 
     found = memory.asked([*talk(*[turn(at) for at in range(3)]), {"role": "system", "content": "you repeat yourself"}])
 
@@ -321,7 +321,7 @@ def test_a_note_of_the_system_at_the_end_hides_nothing() -> None:
     ids=["nothing", "a task", "a result without a call", "an answer", "calls without results"],
 )
 def test_where_no_round_is_at_the_end_nothing_is_found(messages: list[dict[str, Any]]) -> None:
-    assert LoopMemory(LOOPS).asked(messages) is None
+    assert LoopMemory().asked(messages) is None
 
 
 def responses(at: int) -> list[dict[str, Any]]:
@@ -364,7 +364,7 @@ def test_other_shapes_of_conversation_are_read_as_well(shape: Callable[[int], li
 
 
 def test_items_at_the_very_beginning_are_read() -> None:
-    memory = LoopMemory(LOOPS)
+    memory = LoopMemory()
 
     memory.asked(responses(0)[1:])
 

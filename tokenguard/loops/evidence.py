@@ -12,20 +12,25 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from tokenguard.core.untrusted import field_of, list_of
+from tokenguard.loops.canonical import plain, written
 
 __all__ = [
     "BLOCKED_PREFIX",
     "FOLDED_PREFIX",
     "Called",
     "Ending",
+    "Shown",
     "Turn",
     "asked_for",
     "ending",
+    "messages_of",
     "peek",
+    "reason_of",
+    "same_value",
     "turns_from_end",
 ]
 
-BLOCKED_PREFIX: Final = "[tokenguard] "
+BLOCKED_PREFIX: Final = "[tokenguard] Not run: "
 """How the results begin that a model gets for a tool we did not run."""
 FOLDED_PREFIX: Final = "[tokenguard folded "
 """How the marker begins that stands for a result we folded."""
@@ -53,29 +58,80 @@ class Called(NamedTuple):
     failed: bool
     """The message says itself that the result is an error."""
 
+    @property
+    def mark(self) -> int:
+        """The same for the same tool and arguments, in this process."""
+        return hash((self.tool, same_value(self.arguments)))
+
 
 class Turn:
-    """An assistant turn that called tools, read only as far as it is asked about."""
+    """An assistant turn whose calls were answered."""
 
-    __slots__ = ("_messages", "_results", "ids", "position")
+    __slots__ = ("_marks", "after", "calls", "ids", "position")
 
-    def __init__(self, position: int, messages: list[Any], results: Results) -> None:
+    def __init__(self, position: int, calls: list[Called]) -> None:
         self.position = position
         """Of its first message in the conversation."""
-        self._messages = messages
-        self._results = results
-        self.ids = ids_of(messages)
+        self.calls = calls
+        self.ids = calls[0].call_id if len(calls) == 1 else "\n".join([call.call_id for call in calls]).strip()
         """Its calls' ids, a line each; empty where it has none."""
-
-    def answered(self) -> list[Called]:
-        """Its calls that have a result."""
-        found = [call for one in self._messages for call in asked_for(one, self._results)]
-        return [call for call in found if call.answered]
+        self.after: Any = None
+        """What a user said after it, where an answer in words came first; None: nothing. Known once it was found."""
+        self._marks: tuple[int, int] | None = None
 
     @property
-    def is_answered(self) -> bool:
-        """Whether any of its calls has a result."""
-        return any(map(self._results.__contains__, self.ids.split("\n")))
+    def marks(self) -> tuple[int, int]:
+        """What it asked for and what it got, each as a number that is the same for the same in this process.
+
+        What it asked for is 0 where only its results are known.
+        """
+        if self._marks is None:
+            if len(self.calls) == 1:
+                (one,) = self.calls
+                asked, got = one.mark, same_value(one.result)
+            else:
+                asked = hash(tuple([call.mark for call in self.calls]))
+                got = hash(tuple([same_value(call.result) for call in self.calls]))
+            self._marks = (asked if self.calls[0].tool else 0), got
+        return self._marks
+
+
+class Shown:
+    """A conversation's turns, the latest first, read only as far back as they are looked at."""
+
+    __slots__ = ("_head", "_left", "_turns", "messages")
+
+    def __init__(self, messages: Sequence[Any]) -> None:
+        self.messages = messages
+        self._left = turns_from_end(messages)
+        self._turns: list[Turn] = []
+        self._head: int | None = None
+
+    def turn(self, back: int) -> Turn | None:
+        """The latest turn is 0; None: there are not so many."""
+        turns = self._turns
+        while len(turns) <= back:
+            found = next(self._left, None)
+            if found is None:
+                return None
+            turns.append(found)
+        return turns[back]
+
+    @property
+    def head(self) -> int:
+        """The same for conversations that begin with the same words, in this process; 0: it begins with none."""
+        if self._head is None:
+            opening = next(
+                (one for one in self.messages[:2] if peek(one, "role") not in ("system", "developer", "assistant")), None
+            )
+            content = peek(opening, "content")
+            self._head = 0 if content is None else same_value(content)
+        return self._head
+
+    def begins(self) -> bool:
+        """Whether nobody has answered yet: a conversation's first request."""
+        latest = self.messages[-_SILENT_MAX:]
+        return bool(latest) and all(peek(one, "role") in ("system", "developer", "user") for one in latest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,53 +153,86 @@ _ON_TOOLS: Final = Ending(monologue=0, name="", spoken=None, on_tools=True)
 
 
 def turns_from_end(messages: Sequence[Any]) -> Iterator[Turn]:
-    """The turns whose calls were answered, the latest first."""
-    results: Results = {}
-    items: list[Any] = []
-    silent = 0
+    """The turns whose calls were answered, the latest first; of a request with only results one turn of these."""
+    walk = _Walk()
+    found = False
     for position in range(len(messages) - 1, -1, -1):
         message = messages[position]
         role = peek(message, "role")
-        if role == "tool" and not items and len(results) < _RESULTS_MAX:
-            results.setdefault(_word(peek(message, "tool_call_id")), (peek(message, "content"), False))
+        if role == "tool" and not walk.items:
+            if len(walk.results) < _RESULTS_MAX:
+                walk.results.setdefault(_word(peek(message, "tool_call_id")), (peek(message, "content"), False))
             continue
         if role is None and peek(message, "type") == "function_call":
             # Calls of one turn are items in a row.
-            items.append(message)
+            walk.items.append(message)
             continue
-        if items:
-            yield from _answered(position + 1, items[::-1], results)
-            items, results = [], {}
-        if _calls_tools(message):
-            yield from _answered(position, [message], results)
-            results, silent = {}, 0
-        else:
-            silent += not _note_results(message, results)
-            if silent > _SILENT_MAX or len(results) >= _RESULTS_MAX:
-                return
-    if items:
-        yield from _answered(0, items[::-1], results)
-
-
-def _answered(position: int, messages: list[Any], results: Results) -> Iterator[Turn]:
-    turn = Turn(position, messages, results)
-    if turn.is_answered:
+        if walk.items and (turn := walk.items_turn(position + 1)):
+            found = True
+            yield turn
+        calls = asked_for(message, walk.results)
+        if calls:
+            if turn := walk.turn(position, calls):
+                found = True
+                yield turn
+        elif not walk.goes_on(message, role):
+            return
+    if walk.items and (turn := walk.items_turn(0)):
+        found = True
         yield turn
+    if not found and walk.results:
+        # The provider keeps the calls (previous_response_id): only their results are sent.
+        orphans = [
+            Called(call_id, "", None, result, answered=True, failed=failed)
+            for call_id, (result, failed) in walk.results.items()
+            if call_id
+        ]
+        if orphans:
+            yield walk.with_words(Turn(0, orphans[::-1]))
 
 
-def _calls_tools(message: Any) -> bool:
-    return bool(list_of(peek(message, "tool_calls"))) or bool(asked_for(message))
+class _Walk:
+    """What was read since the latest turn was found, on the way back."""
 
+    __slots__ = ("items", "results", "silent", "spoken", "words")
 
-def ids_of(messages: Sequence[Any]) -> str:
-    """The ids of the calls of one turn or reply, a line each; empty where they have none."""
-    found: list[str] = []
-    for message in messages:
-        if calls := list_of(peek(message, "tool_calls")):
-            found += [_word(peek(call, "id")) for call in calls[:_CALLS_MAX]]
-        else:
-            found += [call.call_id for call in asked_for(message)]
-    return found[0] if len(found) == 1 else "\n".join(found).strip()
+    def __init__(self) -> None:
+        self.results: Results = {}
+        self.items: list[Any] = []
+        self.silent = 0
+        self.words: Any = None
+        """What a user said last."""
+        self.spoken = False
+        """An answer in words stands before them."""
+
+    def items_turn(self, position: int) -> Turn | None:
+        """The turn of the items in a row."""
+        calls = [call for one in self.items[: -_CALLS_MAX - 1 : -1] for call in asked_for(one, self.results)]
+        self.items = []
+        return self.turn(position, calls)
+
+    def turn(self, position: int, calls: list[Called]) -> Turn | None:
+        """The turn of these calls; None: not one was answered."""
+        self.results, self.silent = {}, 0
+        if len(calls) > 1 or not calls[0].answered:
+            calls = [call for call in calls if call.answered]
+        return self.with_words(Turn(position, calls)) if calls else None
+
+    def with_words(self, turn: Turn) -> Turn:
+        if self.spoken:
+            turn.after = self.words
+        self.words, self.spoken = None, False
+        return turn
+
+    def goes_on(self, message: Any, role: Any) -> bool:
+        """Note a message that calls no tool; False: there are too many of them."""
+        if not _note_results(message, self.results):
+            self.silent += 1
+            if role == "user":
+                self.words = peek(message, "content") if self.words is None else self.words
+            elif role == "assistant" and self.words is not None:
+                self.spoken = True
+        return self.silent <= _SILENT_MAX and len(self.results) < _RESULTS_MAX
 
 
 def asked_for(message: Any, results: Results = _NONE) -> list[Called]:
@@ -186,6 +275,11 @@ def reason_of(reply: Any) -> Any:
     """Why an answer ended, where it says so."""
     choices = list_of(peek(reply, "choices"))
     return peek(choices[0], "finish_reason") if choices else None
+
+
+def same_value(value: Any) -> int:
+    """A number that is the same for equal values, in this process; a string keeps its own, so it costs nothing."""
+    return hash(value if isinstance(value, str) else written(plain(value)))
 
 
 def ending(messages: Sequence[Any]) -> Ending:

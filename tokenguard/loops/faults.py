@@ -52,8 +52,11 @@ _PASSING: Final = (
     "internal server error",
     "internalservererror",
 )
-_STATUS: Final = re.compile(r"(?<![0-9.])(?:429|5[0-9]{2})(?![0-9.])")
-_STATED: Final = re.compile(r"(?:status|code|http)\W{0,4}(?:1\.[01] |2 )?(?:429|5[0-9]{2})(?![0-9.])")
+_CODE: Final = r"(?:429|50[0-9]|51[01]|52[0-9]|530)(?![0-9.]|:[0-9])"
+# A bare number may be a line's or a row's: it counts at the head, where only the error's name may stand before it.
+_HEADED: Final = re.compile(rf"\W{{0,4}}(?:[a-z0-9_.]{{0,80}}(?:error|exception|failed|failure|fatal)\W{{1,4}})?{_CODE}")
+_STATED: Final = re.compile(rf"(?:status|code|http)\W{{0,4}}(?:code\W{{0,4}})?(?:1\.[01] |2 )?{_CODE}")
+_BARE: Final = re.compile(rf"\s*{_CODE}\s*$")
 
 
 def error_class(text: str, *, failed: bool = False) -> str:
@@ -79,6 +82,6 @@ def is_transient(text: str, error: str) -> bool:
     if len(text) > (_LONGEST_FAULT if error else _LONGEST_REMARK):
         return False
     head = text[:_HEAD].lower()
-    if any(word in head for word in _PASSING) or _STATED.search(head):
+    if any(word in head for word in _PASSING) or _STATED.search(head) or _BARE.match(head):
         return True
-    return bool(error) and ("timeout" in head or _STATUS.search(head) is not None)
+    return bool(error) and ("timeout" in head or _HEADED.match(head) is not None)

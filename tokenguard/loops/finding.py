@@ -32,6 +32,10 @@ class Finding:
     """What one of them cost on average: what one more would have."""
     source: str = "messages"
     """Where it was seen: in the `messages`, in `speech` without tools, in the `tools` we ran, or in the `answers`."""
+    members: tuple[int, ...] = ()
+    """The equal rounds after the first one (of a cycle: after the first time round), each by the answer that paid."""
+    chain: int = 0
+    """Of which conversation or caller: refusals there are no other's. 0: of any."""
     blocked: bool = False
     """The latest of them is a tool that was not run: the model has yet to read why."""
 

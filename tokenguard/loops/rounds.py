@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple, cast
 
@@ -65,11 +65,45 @@ class Seen(NamedTuple):
 class Round:
     """What one assistant turn asked for, or what ran together: each different call once."""
 
-    __slots__ = ("cost_pico", "first", "folded", "name", "pairs", "seen", "signature")
+    __slots__ = (
+        "answer",
+        "begins",
+        "caller",
+        "cost_pico",
+        "first",
+        "folded",
+        "head",
+        "marks",
+        "name",
+        "pairs",
+        "parent",
+        "position",
+        "root",
+        "seen",
+        "seq",
+        "signature",
+    )
 
-    def __init__(self, name: str, seen: Sequence[Seen], cost_pico: int = 0) -> None:
+    def __init__(self, seq: int, name: str, seen: Sequence[Seen], cost_pico: int = 0) -> None:
+        self.seq = seq
         self.name = name
         self.cost_pico = cost_pico
+        self.answer = 0
+        """The number of the answer that asked for it and paid; 0: unknown."""
+        self.parent = 0
+        """The round before it in its conversation; 0: it is the first, -1: unknown."""
+        self.root = seq
+        """The first round of its conversation; of a tool, the stretch that its caller was in."""
+        self.begins = False
+        """A person spoke before it: it is not counted with those before."""
+        self.position = 0
+        """Where it stood in its conversation."""
+        self.caller: int | None = None
+        """Who ran it; None: anybody."""
+        self.marks = (0, 0)
+        """Of its turn (`Turn.marks`), in this process; 0: unknown."""
+        self.head = 0
+        """Of its conversation (`Shown.head`), in this process; 0: unknown."""
         self.first = False
         """None of its calls was seen before: it can repeat nothing but an error."""
         self.seen: tuple[Seen, ...] = ()
@@ -79,6 +113,11 @@ class Round:
         self.signature = ""
         """The same for rounds of the same calls with the same results; empty where waiting may change them."""
         self.add(seen)
+
+    @property
+    def paid_by(self) -> int:
+        """What it is known by where its cost is added up."""
+        return self.answer or self.seq
 
     def add(self, seen: Sequence[Seen]) -> None:
         """More calls of the same round; equal ones count once."""
@@ -112,7 +151,8 @@ class Round:
             ]
             for one in self.seen
         ]
-        return [self.name, self.cost_pico, calls]
+        places = [self.seq, self.cost_pico, self.answer, self.parent, self.root, int(self.begins), self.position]
+        return [self.name, places, calls]
 
 
 def of_state(state: Any) -> Round:
@@ -121,7 +161,9 @@ def of_state(state: Any) -> Round:
     Raises:
         ValueError: something else wrote it.
     """
-    name, cost_pico, calls = list_of(state)
+    name, places, calls = list_of(state)
+    if type(name) is not str or not all(type(one) is int for one in places):
+        raise ValueError("not a round of ours")
     seen: list[Seen] = []
     for tool, key, result, error, flags, keys, *sizes in calls:
         words = (tool, key, result, error, *keys)
@@ -129,9 +171,10 @@ def of_state(state: Any) -> Round:
             raise ValueError("not a round of ours")
         marks = bool(flags & 1), bool(flags & 2), bool(flags & 4)
         seen.append(Seen(tool, key, result, error, *marks, tuple(keys), *sizes))
-    if type(name) is not str or type(cost_pico) is not int:
-        raise ValueError("not a round of ours")
-    return Round(name, seen, cost_pico)
+    seq, cost_pico, answer, parent, root, begins, position = places
+    one = Round(seq, name, seen, cost_pico)
+    one.answer, one.parent, one.root, one.begins, one.position = answer, parent, root, bool(begins), position
+    return one
 
 
 class Digester:
@@ -168,8 +211,8 @@ class Digester:
         loose = unmarked(text)
         return Asked(tool, strict, strict if loose is text else self.of(f"{tool}\n{loose}"), keys, len(text))
 
-    def seen(self, call: Asked, result: Any, *, failed: bool, past: Sequence[Round]) -> Seen:
-        """The call with its result. One of our own blocks is a repetition of what the call gave before."""
+    def seen(self, call: Asked, result: Any, *, failed: bool, past: Iterable[Round]) -> Seen:
+        """The call with its result. One of our own blocks repeats what it gave before, in `past`, the latest first."""
         text = text_of(result)
         if text.startswith(BLOCKED_PREFIX):
             return _blocked(call, past)
@@ -194,9 +237,9 @@ class Digester:
         )
 
 
-def _blocked(call: Asked, past: Sequence[Round]) -> Seen:
+def _blocked(call: Asked, past: Iterable[Round]) -> Seen:
     """What the call gave the last time, as one more of the same."""
-    earlier = (seen for one in reversed(past) for seen in one.seen if seen.key in call.either)
+    earlier = (seen for one in past for seen in one.seen if seen.key in call.either)
     if latest := next(earlier, None):
         return latest._replace(blocked=True)
     return Seen(

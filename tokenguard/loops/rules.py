@@ -10,11 +10,18 @@ from tokenguard.core.ladder import RULES, Loops
 from tokenguard.loops.finding import Finding
 from tokenguard.loops.rounds import Asked, Digester, Round, Seen
 
-__all__ = ["PERIODS", "about_to_repeat", "found", "strongest"]
+__all__ = ["about_to_repeat", "found", "history_of", "strongest"]
 
 _IS_FOLDED: Final = attrgetter("folded")
 PERIODS: Final = range(2, 6)
 """So many rounds a cycle may have."""
+_HISTORY_MAX: Final = 200
+
+
+def history_of(loops: Loops) -> int:
+    """So many of a chain's latest rounds can matter to the rules."""
+    rungs = [one for one in (loops.steer_at, loops.block_at, loops.stop_at) if one is not None]
+    return min(_HISTORY_MAX, max(loops.window, max(rungs, default=0) * PERIODS[-1]))
 
 
 def found(rounds: Sequence[Round], loops: Loops, digester: Digester, only: Seen | None = None) -> list[Finding]:
@@ -130,6 +137,7 @@ def _cycle(rounds: Sequence[Round], digester: Digester) -> list[Finding]:
             result_bytes=seen.result_bytes,
             wasted_pico=sum(one.cost_pico for one in members[period:]),
             mean_pico=cost_pico // len(members),
+            members=tuple([one.paid_by for one in members[period:]]),
             blocked=any(one.blocked for one in rounds[-1].seen),
         )
     ]
@@ -167,5 +175,6 @@ def _finding(
         result_bytes=seen.result_bytes,
         wasted_pico=cost_pico - members[0].cost_pico,
         mean_pico=cost_pico // len(members),
+        members=tuple([one.paid_by for one in members[1:]]),
         blocked=seen.blocked,
     )

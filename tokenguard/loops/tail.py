@@ -13,9 +13,9 @@ from tokenguard.loops.finding import Finding
 __all__ = ["Tail"]
 
 _PERIOD_MAX: Final = 16
-_REPEATS_MIN: Final = 4
+_REPEATS_MIN: Final = 8
 _SHORTEST_PERIOD: Final = 3
-"""Fewer words than these count as so many: four repetitions are at least twelve words."""
+"""Fewer words than these count as so many: eight repetitions are at least twenty-four words."""
 _WORD_MAX: Final = 32
 """Longer runs without a space are cut: some languages write none."""
 _INDENTED: Final = 2
@@ -30,8 +30,9 @@ class Tail:
     """The end of one stream of text, fed as it arrives, cut anywhere.
 
     Code fences, indented lines, tables, lists, headings, quotes and lines of data are left out: each interrupts a
-    repetition. What has no letter at all is none. Rule `text_tail`: a period of at most 16 words, at least four times,
-    at least 12 words; the numbers are those of OpenRouter's typescript-agent.
+    repetition. What has no letter at all is none. Rule `text_tail`: a period of at most 16 words, at least eight times,
+    at least 24 words: twice the numbers of OpenRouter's typescript-agent, for a refrain of four lines is a poem, and
+    what closes a paid stream must be surer than that.
     """
 
     def __init__(self, loops: Loops, *, model: str = "", key: bytes = b"") -> None:
