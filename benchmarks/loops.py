@@ -27,6 +27,7 @@ from loops_runs import Run, folder, runs
 from tokenguard.core.ladder import RULES, Loops
 from tokenguard.loops.memory import LoopMemory
 
+LOOPS = Loops()
 STEPS = 200
 LATE = 20
 """Steps at the end of a conversation that are timed."""
@@ -70,13 +71,13 @@ def upper_bound(events: int, tries: int, error: float = 0.05) -> float:
 
 def watched(run: Run, loops: Loops) -> list[dict[str, int]]:
     """After each round, how often each rule says that it repeats: the conversation shown as it grew."""
-    memories = {rule: LoopMemory(_only(loops, rule)) for rule in OURS}
+    memories = {rule: (LoopMemory(), _only(loops, rule)) for rule in OURS}
     seen: list[dict[str, int]] = []
     for end, message in enumerate(run.messages, 1):
         # A request is sent where the model is to answer.
         if message["role"] == "assistant" or (end < len(run.messages) and run.messages[end]["role"] != "assistant"):
             continue
-        found = {rule: memory.asked(run.messages[:end]) for rule, memory in memories.items()}
+        found = {rule: memory.asked(run.messages[:end], own) for rule, (memory, own) in memories.items()}
         seen.append({rule: finding.repeats for rule, finding in found.items() if finding})
     return seen
 
@@ -182,24 +183,24 @@ def _lowest(found: Sequence[Run], ours: Ours, share: float) -> int:
 def cost(figures: Figures) -> None:
     """What `asked` and `answered` cost at step 200 of a growing conversation; beside it a full scan each time."""
     asked, answered, scans = [], [], []
-    memory, messages = LoopMemory(Loops()), []
+    memory, messages = LoopMemory(), []
     clock = time.perf_counter
     for _ in range(CONVERSATIONS):
-        memory, messages = LoopMemory(Loops(), key=b"k" * 32), [{"role": "user", "content": "go"}]
+        memory, messages = LoopMemory(key=b"k" * 32), [{"role": "user", "content": "go"}]
         for at in range(STEPS):
             reply, result = _step(at)
             began = clock()
-            memory.answered(f"answer {at}", reply, model="m", began_s=at, ended_s=at + 0.5, cost_pico=1_000)
+            memory.answered(f"answer {at}", reply, model="m", began_s=at, ended_s=at + 0.5, cost_pico=1_000, loops=LOOPS)
             between = clock()
             messages += [reply["choices"][0]["message"], result]
             resumed = clock()
-            memory.asked(messages)
+            memory.asked(messages, LOOPS)
             if at >= STEPS - LATE:
                 asked.append(clock() - resumed)
                 answered.append(between - began)
     for end in range(len(messages) - 2 * LATE, len(messages), 2):
         began = clock()
-        LoopMemory(Loops(window=100, stop_at=100)).asked(messages[:end])
+        LoopMemory().asked(messages[:end], Loops(window=100, stop_at=100))
         scans.append(clock() - began)
     both = [one + other for one, other in zip(asked, answered, strict=True)]
     p50 = 1e6 * quantile(both, 0.5)

@@ -46,12 +46,12 @@ def conversation(rounds: list[Any], *, same_ids: bool = False) -> list[list[dict
 @given(ROUNDS, st.integers(0, 24))
 def test_writing_down_and_reading_back_changes_nothing_that_is_found(rounds: list[Any], cut: int) -> None:
     built = conversation(rounds)
-    whole, halves = LoopMemory(key=b"k"), LoopMemory(LOOPS, key=b"k")
+    whole, halves = LoopMemory(key=b"k"), LoopMemory(key=b"k")
 
     for end in range(1, len(built) + 1):
         if end == cut:
             halves = LoopMemory.load(json.loads(json.dumps(halves.dump())), key=b"k")
-        assert halves.asked(talk(*built[:end])) == whole.asked(talk(*built[:end]))
+        assert halves.asked(talk(*built[:end]), LOOPS) == whole.asked(talk(*built[:end]), LOOPS)
 
 
 @given(ROUNDS)
@@ -61,10 +61,10 @@ def test_what_is_found_does_not_depend_on_how_often_it_was_asked(rounds: list[An
     found = None
 
     for end in range(1, len(built) + 1):
-        found = step_by_step.asked(talk(*built[:end]))
+        found = step_by_step.asked(talk(*built[:end]), LOOPS)
 
-    assert at_once.asked(talk(*built)) == found
-    assert at_once.asked(talk(*built)) == found
+    assert at_once.asked(talk(*built), LOOPS) == found
+    assert at_once.asked(talk(*built), LOOPS) == found
 
 
 @given(ROUNDS, st.integers(2, 6))
@@ -73,7 +73,7 @@ def test_a_trimmed_conversation_finds_what_the_whole_one_finds(rounds: list[Any]
     whole, trimmed = LoopMemory(), LoopMemory()
 
     for end in range(1, len(built) + 1):
-        assert trimmed.asked(talk(*built[max(0, end - kept) : end])) == whole.asked(talk(*built[:end]))
+        assert trimmed.asked(talk(*built[max(0, end - kept) : end]), LOOPS) == whole.asked(talk(*built[:end]), LOOPS)
 
 
 @given(ROUNDS)
@@ -81,8 +81,8 @@ def test_the_same_ids_again_find_what_different_ids_find(rounds: list[Any]) -> N
     different, same = LoopMemory(), LoopMemory()
 
     for end in range(1, len(rounds) + 1):
-        expected = different.asked(talk(*conversation(rounds[:end])))
-        assert same.asked(talk(*conversation(rounds[:end], same_ids=True))) == expected
+        expected = different.asked(talk(*conversation(rounds[:end])), LOOPS)
+        assert same.asked(talk(*conversation(rounds[:end], same_ids=True)), LOOPS) == expected
 
 
 @given(st.dictionaries(st.text(max_size=5), ANY, max_size=5), st.randoms(use_true_random=False))
@@ -91,7 +91,7 @@ def test_the_order_of_names_changes_nothing(arguments: dict[str, Any], dice: Any
     dice.shuffle(names)
     shuffled = {name: arguments[name] for name in names}
 
-    found = LoopMemory().asked(talk(turn(0, arguments=arguments), turn(1, arguments=shuffled)))
+    found = LoopMemory().asked(talk(turn(0, arguments=arguments), turn(1, arguments=shuffled)), LOOPS)
 
     assert found is not None
     assert found.repeats == 2
@@ -102,9 +102,9 @@ def test_the_order_of_names_changes_nothing(arguments: dict[str, Any], dice: Any
 def test_no_conversation_raises(messages: list[Any]) -> None:
     memory = LoopMemory()
 
-    memory.asked(messages)
-    memory.asked([*talk(turn(0)), *messages])
-    memory.answered("a", {"choices": messages, "output": messages}, model="m", began_s=0, ended_s=1, cost_pico=1)
+    memory.asked(messages, LOOPS)
+    memory.asked([*talk(turn(0)), *messages], LOOPS)
+    memory.answered("a", {"choices": messages, "output": messages}, model="m", began_s=0, ended_s=1, cost_pico=1, loops=LOOPS)
 
     assert len(json.dumps(memory.dump())) < 16_000
 
@@ -113,8 +113,8 @@ def test_no_conversation_raises(messages: list[Any]) -> None:
 def test_no_tool_raises(arguments: Any, result: Any) -> None:
     memory = LoopMemory()
 
-    memory.returned("t", arguments, result, began_s=0, ended_s=1)
-    again = memory.calling("t", arguments)
+    memory.returned("t", arguments, result, began_s=0, ended_s=1, loops=LOOPS)
+    again = memory.calling("t", arguments, LOOPS)
 
     assert again is None or again.repeats == 2
 
@@ -123,7 +123,7 @@ def test_no_tool_raises(arguments: Any, result: Any) -> None:
 def test_no_state_raises(part: dict[str, Any]) -> None:
     memory = LoopMemory.load({**LoopMemory().dump(), **part})
 
-    assert memory.asked(talk(turn(0))) is None
+    assert memory.asked(talk(turn(0)), LOOPS) is None
 
 
 class Angry:
@@ -168,8 +168,8 @@ def test_hostile_conversations_are_bounded_in_time_and_size(messages: list[Any])
     memory = LoopMemory()
     began = time.perf_counter()
 
-    memory.asked(messages)
-    memory.asked(messages)
+    memory.asked(messages, LOOPS)
+    memory.asked(messages, LOOPS)
 
     assert time.perf_counter() - began < 2
     assert len(json.dumps(memory.dump())) < 16_000
@@ -183,6 +183,6 @@ def test_hostile_conversations_are_bounded_in_time_and_size(messages: list[Any])
 def test_hostile_tools_never_raise(value: Any) -> None:
     memory = LoopMemory()
 
-    memory.returned("t", value, value, began_s=0, ended_s=1)
+    memory.returned("t", value, value, began_s=0, ended_s=1, loops=LOOPS)
 
-    assert memory.calling("t", value) is not None
+    assert memory.calling("t", value, LOOPS) is not None

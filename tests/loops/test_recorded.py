@@ -28,8 +28,8 @@ def recorded() -> ModuleType:
 
 def most(run: Any) -> int:
     """The most repetitions that one memory, shown the run as it grew, ever found."""
-    memory = LoopMemory(Loops())
-    found = [memory.asked(run.messages[:end]) for end in range(1, len(run.messages) + 1)]
+    memory = LoopMemory()
+    found = [memory.asked(run.messages[:end], Loops()) for end in range(1, len(run.messages) + 1)]
     return max((one.repeats for one in found if one), default=0)
 
 

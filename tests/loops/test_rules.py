@@ -19,8 +19,8 @@ Rounds = list[list[dict[str, Any]]]
 
 def shown(rounds: Rounds, loops: Loops = LOOPS) -> list[Finding | None]:
     """What is found before each call of a conversation that grows by these rounds."""
-    memory = LoopMemory(loops, key=b"k")
-    return [memory.asked(talk(*rounds[:end])) for end in range(1, len(rounds) + 1)]
+    memory = LoopMemory(key=b"k")
+    return [memory.asked(talk(*rounds[:end]), loops) for end in range(1, len(rounds) + 1)]
 
 
 def counts(rounds: Rounds, loops: Loops = LOOPS) -> list[int]:
@@ -212,7 +212,7 @@ def test_answers_in_a_row_with_nothing_between_are_a_monologue() -> None:
     said = [{"role": "assistant", "content": f"Next I will think about {at}."} for at in range(4)]
     memory = LoopMemory()
 
-    found = [memory.asked([TASK, *said[:end]]) for end in range(1, 5)]
+    found = [memory.asked([TASK, *said[:end]], LOOPS) for end in range(1, 5)]
 
     assert [one.repeats if one else 0 for one in found] == [0, 2, 3, 4]
     assert found[-1] is not None
@@ -230,22 +230,22 @@ def test_answers_in_a_row_with_nothing_between_are_a_monologue() -> None:
     ids=["two who talk", "a person between", "an answer after a tool"],
 )
 def test_a_conversation_is_no_monologue(messages: list[dict[str, Any]]) -> None:
-    assert LoopMemory().asked([TASK, *messages]) is None
+    assert LoopMemory().asked([TASK, *messages], LOOPS) is None
 
 
 def test_the_pieces_of_an_answer_that_was_too_long_are_no_monologue() -> None:
     memory = LoopMemory()
-    memory.answered("a", reply("c", reason="length"), model="m", began_s=0, ended_s=1, cost_pico=5)
+    memory.answered("a", reply("c", reason="length"), model="m", began_s=0, ended_s=1, cost_pico=5, loops=LOOPS)
 
-    assert memory.asked([TASK, *[{"role": "assistant", "content": "part"}] * 4]) is None
+    assert memory.asked([TASK, *[{"role": "assistant", "content": "part"}] * 4], LOOPS) is None
 
 
 def test_a_monologues_cost_is_that_of_the_last_answers() -> None:
     memory = LoopMemory()
     for at in range(3):
-        memory.answered(f"a{at}", {"choices": []}, model="m", began_s=at, ended_s=at, cost_pico=10 + at)
+        memory.answered(f"a{at}", {"choices": []}, model="m", began_s=at, ended_s=at, cost_pico=10 + at, loops=LOOPS)
 
-    found = memory.asked([TASK, *[{"role": "assistant", "content": "well"}] * 3])
+    found = memory.asked([TASK, *[{"role": "assistant", "content": "well"}] * 3], LOOPS)
 
     assert found is not None
     assert (found.wasted_pico, found.mean_pico) == (23, 11)
@@ -291,8 +291,8 @@ def test_a_conversation_that_goes_on_with_a_person_is_not_judged() -> None:
     rounds = [turn(at) for at in range(4)]
     memory = LoopMemory()
 
-    assert memory.asked([*talk(*rounds), {"role": "user", "content": "try once more"}]) is None
-    assert memory.asked([*talk(*rounds), {"role": "user", "content": "try once more"}]) is None
+    assert memory.asked([*talk(*rounds), {"role": "user", "content": "try once more"}], LOOPS) is None
+    assert memory.asked([*talk(*rounds), {"role": "user", "content": "try once more"}], LOOPS) is None
 
 
 def test_the_same_go_on_after_each_round_is_a_frameworks() -> None:
@@ -304,7 +304,7 @@ def test_the_same_go_on_after_each_round_is_a_frameworks() -> None:
 def test_a_note_of_the_system_at_the_end_hides_nothing() -> None:
     memory = LoopMemory()
 
-    found = memory.asked([*talk(*[turn(at) for at in range(3)]), {"role": "system", "content": "you repeat yourself"}])
+    found = memory.asked([*talk(*[turn(at) for at in range(3)]), {"role": "system", "content": "you repeat yourself"}], LOOPS)
 
     assert found is not None
 
@@ -321,7 +321,7 @@ def test_a_note_of_the_system_at_the_end_hides_nothing() -> None:
     ids=["nothing", "a task", "a result without a call", "an answer", "calls without results"],
 )
 def test_where_no_round_is_at_the_end_nothing_is_found(messages: list[dict[str, Any]]) -> None:
-    assert LoopMemory().asked(messages) is None
+    assert LoopMemory().asked(messages, LOOPS) is None
 
 
 def responses(at: int) -> list[dict[str, Any]]:
@@ -366,6 +366,6 @@ def test_other_shapes_of_conversation_are_read_as_well(shape: Callable[[int], li
 def test_items_at_the_very_beginning_are_read() -> None:
     memory = LoopMemory()
 
-    memory.asked(responses(0)[1:])
+    memory.asked(responses(0)[1:], LOOPS)
 
-    assert memory.asked([*responses(0)[1:], *responses(1)[1:]]) is not None
+    assert memory.asked([*responses(0)[1:], *responses(1)[1:]], LOOPS) is not None

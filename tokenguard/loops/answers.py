@@ -65,6 +65,8 @@ class Answers:
         """When a conversation was last begun."""
         self.said: list[Said] = []
         """Oldest first."""
+        self._times: dict[str, int] = {}
+        """By name: how often it was said."""
         self.paid: dict[int, int] = {}
         """By answer: what is not attributed to a repetition yet."""
         self._replies: dict[str, Reply] = {}
@@ -84,15 +86,17 @@ class Answers:
 
     def note(self, reply: Any, cost_pico: int, caller: int) -> int:
         """Remember an answer's calls and its cost; its number."""
-        seq = self.number()
+        self.seq = seq = self.seq + 1
         if cost_pico:
             keep(self.paid, seq, cost_pico, _PAID_MAX)
         calls = [call for message in messages_of(reply) for call in asked_for(message)]
-        if calls and any(call.call_id for call in calls):
+        if calls:
             before = self._last.get(caller, 0)
             answer = Answer(seq, caller, before if before > self.start else 0, cost_pico)
             keep(self._last, caller, seq)
             for call in calls[:_REPLIES_MAX]:
+                if not call.call_id:
+                    continue
                 asked, exempt = self.digest(call)
                 keep(self._replies, self.named(call.call_id), Reply(answer, asked, exempt, call.mark), _REPLIES_MAX)
         return seq
@@ -112,6 +116,8 @@ class Answers:
 
         Only those since the last answer that came once in the window: among ever new prompts equal ones are chance.
         """
+        if self._times.get(name, 0) < 2:  # noqa: PLR2004 - once is no repetition
+            return []
         own: list[Said] = []
         for one in reversed(self.said):
             if one.caller == caller or one.caller is None:
@@ -130,8 +136,12 @@ class Answers:
     def say(self, one: Said) -> None:
         """Put an answer at the end, and the oldest out."""
         self.said.append(one)
+        self._times[one.name] = self._times.get(one.name, 0) + 1
         if len(self.said) > _SAID_MAX:
-            del self.said[0]
+            old = self.said.pop(0).name
+            self._times[old] -= 1
+            if not self._times[old]:
+                del self._times[old]
 
     def state(self, rounds: set[int], most: int) -> dict[str, Any]:
         """As JSON: at most so many answers, and the costs of these and of the rounds."""
@@ -153,9 +163,8 @@ class Answers:
             ValueError: something else wrote it.
         """
         self.seq, self.start = int(state["seq"]), int(state["start"])
-        self.said = [
-            Said(str(name), int(seq), int(cost_pico), None) for name, seq, cost_pico in list_of(state["said"])
-        ][-_SAID_MAX:]
+        for name, seq, cost_pico in list_of(state["said"]):
+            self.say(Said(str(name), int(seq), int(cost_pico), None))
         self.paid = {int(seq): int(cost_pico) for seq, cost_pico in state["paid"].items()}
         answers: dict[int, Answer] = {}
         for name, numbers, words, keys in list_of(state["replies"])[-_REPLIES_MAX:]:

@@ -90,6 +90,11 @@ class Conversations:
         candidates = self.track.named(name)
         if not candidates:
             return None
+        one = candidates[-1]
+        if back and not self.ids_recur and one.position == turn.position and one.head == shown.head:
+            # Nearly always: the turn before the new one, as it was noted.
+            if one.head and one.marks == turn.marks:
+                return one
         if back == 0 and self._is_expected(turn):
             # An answer with these ids came after they were noted: they are another round's.
             self.ids_recur = True
@@ -112,7 +117,7 @@ class Conversations:
         return reply is not None and not reply.answer.noted
 
     def _recurs(self, turn: Turn, shown: Shown, back: int) -> bool:
-        """Whether a turn further on than the round of its name is another one; else something was inserted before it."""
+        """Whether a turn further on than the round of its name is another; else something was put in before it."""
         if turn.ids and not self.ids_recur:
             earlier = back + 1
             while (one := shown.turn(earlier)) is not None and earlier <= ROUNDS_MAX:

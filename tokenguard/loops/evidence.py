@@ -121,10 +121,8 @@ class Shown:
     def head(self) -> int:
         """The same for conversations that begin with the same words, in this process; 0: it begins with none."""
         if self._head is None:
-            opening = next(
-                (one for one in self.messages[:2] if peek(one, "role") not in ("system", "developer", "assistant")), None
-            )
-            content = peek(opening, "content")
+            told = ("system", "developer", "assistant")
+            content = next((peek(one, "content") for one in self.messages[:2] if peek(one, "role") not in told), None)
             self._head = 0 if content is None else same_value(content)
         return self._head
 
@@ -162,54 +160,60 @@ def turns_from_end(messages: Sequence[Any]) -> Iterator[Turn]:
         if role == "tool" and not walk.items:
             if len(walk.results) < _RESULTS_MAX:
                 walk.results.setdefault(_word(peek(message, "tool_call_id")), (peek(message, "content"), False))
-            continue
-        if role is None and peek(message, "type") == "function_call":
+        elif role is None and peek(message, "type") == "function_call":
             # Calls of one turn are items in a row.
             walk.items.append(message)
-            continue
-        if walk.items and (turn := walk.items_turn(position + 1)):
-            found = True
-            yield turn
-        calls = asked_for(message, walk.results)
-        if calls:
-            if turn := walk.turn(position, calls):
+        else:
+            for turn in walk.turns(position, message):
                 found = True
                 yield turn
-        elif not walk.goes_on(message, role):
-            return
-    if walk.items and (turn := walk.items_turn(0)):
-        found = True
-        yield turn
-    if not found and walk.results:
-        # The provider keeps the calls (previous_response_id): only their results are sent.
-        orphans = [
-            Called(call_id, "", None, result, answered=True, failed=failed)
-            for call_id, (result, failed) in walk.results.items()
-            if call_id
-        ]
-        if orphans:
-            yield walk.with_words(Turn(0, orphans[::-1]))
+            if not walk.goes_on(message, role):
+                return
+    last = walk.items_turn(0) or (None if found else walk.orphans())
+    if last:
+        yield last
 
 
 class _Walk:
     """What was read since the latest turn was found, on the way back."""
 
-    __slots__ = ("items", "results", "silent", "spoken", "words")
+    __slots__ = ("called", "items", "results", "silent", "spoken", "words")
 
     def __init__(self) -> None:
         self.results: Results = {}
         self.items: list[Any] = []
+        self.called = False
+        """The message at hand calls tools."""
         self.silent = 0
         self.words: Any = None
         """What a user said last."""
         self.spoken = False
         """An answer in words stands before them."""
 
+    def turns(self, position: int, message: Any) -> list[Turn]:
+        """What turns are known by a message: the one of the items behind it, its own."""
+        items = self.items_turn(position + 1) if self.items else None
+        calls = asked_for(message, self.results)
+        self.called = bool(calls)
+        own = self.turn(position, calls) if calls else None
+        return [turn for turn in (items, own) if turn]
+
     def items_turn(self, position: int) -> Turn | None:
         """The turn of the items in a row."""
+        if not self.items:
+            return None
         calls = [call for one in self.items[: -_CALLS_MAX - 1 : -1] for call in asked_for(one, self.results)]
         self.items = []
         return self.turn(position, calls)
+
+    def orphans(self) -> Turn | None:
+        """The results of calls that the provider keeps (previous_response_id): only they are sent."""
+        calls = [
+            Called(call_id, "", None, result, answered=True, failed=failed)
+            for call_id, (result, failed) in self.results.items()
+            if call_id
+        ]
+        return self.with_words(Turn(0, calls[::-1])) if calls else None
 
     def turn(self, position: int, calls: list[Called]) -> Turn | None:
         """The turn of these calls; None: not one was answered."""
@@ -226,6 +230,8 @@ class _Walk:
 
     def goes_on(self, message: Any, role: Any) -> bool:
         """Note a message that calls no tool; False: there are too many of them."""
+        if self.called:
+            return True
         if not _note_results(message, self.results):
             self.silent += 1
             if role == "user":

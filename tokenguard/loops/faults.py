@@ -54,7 +54,8 @@ _PASSING: Final = (
 )
 _CODE: Final = r"(?:429|50[0-9]|51[01]|52[0-9]|530)(?![0-9.]|:[0-9])"
 # A bare number may be a line's or a row's: it counts at the head, where only the error's name may stand before it.
-_HEADED: Final = re.compile(rf"\W{{0,4}}(?:[a-z0-9_.]{{0,80}}(?:error|exception|failed|failure|fatal)\W{{1,4}})?{_CODE}")
+_FAULT: Final = r"[a-z0-9_.]{0,80}(?:error|exception|failed|failure|fatal)\W{1,4}"
+_HEADED: Final = re.compile(rf"\W{{0,4}}(?:{_FAULT})?{_CODE}")
 _STATED: Final = re.compile(rf"(?:status|code|http)\W{{0,4}}(?:code\W{{0,4}})?(?:1\.[01] |2 )?{_CODE}")
 _BARE: Final = re.compile(rf"\s*{_CODE}\s*$")
 

@@ -23,6 +23,8 @@ from tokenguard.loops.track import FEW, ROUNDS_MAX, Track, counts, keep
 __all__ = ["LoopMemory"]
 
 _STATE_BYTES_MAX: Final = 15_000
+_DUMPED_MAX: Final = 72
+"""Of each kind of evidence so many rounds are written down at most: more of the usual size are too large."""
 _CONVERSATIONS: Final = 4
 """So many full histories are kept, of all conversations together."""
 _FORMAT: Final = "tokenguard loops 2"
@@ -59,7 +61,9 @@ class LoopMemory:
         self._talks = Conversations(self._digester, self._answers)
         self._tools = Track()
         self._tracks = {"messages": self._talks.track, "speech": Track(), "tools": self._tools, "answers": Track()}
-        self._kept = _kept(Loops())
+        self._loops = Loops()
+        self._history = history_of(self._loops)
+        self._kept = _CONVERSATIONS * self._history
         self._forgiven: dict[str, None] = {}
         self._cut = False
         """The last answer ended because it was too long: the next one goes on with it."""
@@ -82,8 +86,7 @@ class LoopMemory:
             messages: Of a chat, or the items of the Responses API.
             loops: Its window, and the rules that are off. The rungs are the caller's to apply.
         """
-        shown, most = Shown(messages), history_of(loops)
-        self._kept = max(self._kept, _kept(loops))
+        shown, most = Shown(messages), self._most(loops)
         latest, fresh = self._talks.read(shown, most, self._kept)
         self.changed = self.changed or fresh
         end = ending(messages)
@@ -158,7 +161,7 @@ class LoopMemory:
                 )
             )
         self._tracks["answers"].progress(caller, findings)
-        return self._told("answers", findings, caller)
+        return self._told("answers", findings, caller) if findings else None
 
     def calling(self, tool: str, arguments: Any, loops: Loops, *, caller: int = 0) -> Finding | None:
         """What running a tool would repeat, this time counted; None: nothing, or its results changed the last time.
@@ -169,7 +172,7 @@ class LoopMemory:
             loops: Its window, and the rules that are off.
             caller: Names the task or thread; only what it ran since the latest conversation began counts.
         """
-        own = self._own(caller, history_of(loops))
+        own = self._own(caller, self._most(loops))
         call = self._digester.asked(tool, arguments)
         return self._told("tools", about_to_repeat(own, call, loops, self._digester), caller)
 
@@ -195,8 +198,7 @@ class LoopMemory:
             ended_s: When it returned.
             caller: Names the task or thread.
         """
-        most = history_of(loops)
-        self._kept = max(self._kept, _kept(loops))
+        most = self._most(loops)
         own = self._own(caller, most)
         call = self._digester.asked(tool, arguments)
         seen = self._digester.seen(call, result, failed=False, past=reversed(own))
@@ -261,8 +263,7 @@ class LoopMemory:
             "forgiven": list(self._forgiven),
             "cut": self._cut,
         }
-        most = max(len(track.rounds) for track in self._tracks.values())
-        most = max(most, len(self._answers.said), FEW)
+        most = _DUMPED_MAX
         while True:
             kept = {name: track.latest(most) for name, track in self._tracks.items()}
             state["rounds"] = {name: [one.state() for one in rounds] for name, rounds in kept.items()}
@@ -300,6 +301,13 @@ class LoopMemory:
         self._talks.stretch = int(state["stretch"])
         self._forgiven = dict.fromkeys(str(one) for one in list_of(state["forgiven"])[-FEW:])
         self._cut = bool(state["cut"])
+
+    def _most(self, loops: Loops) -> int:
+        """So many rounds matter to these rules, and several times as many are kept from now on."""
+        if loops is not self._loops:
+            self._loops, self._history = loops, history_of(loops)
+            self._kept = min(ROUNDS_MAX, max(self._kept, _CONVERSATIONS * self._history))
+        return self._history
 
     def _in_flight(self, name: str, began_s: float, ended_s: float) -> bool:
         """Whether a call began before its equal had ended; its own end is noted."""
@@ -344,10 +352,6 @@ class LoopMemory:
             replace(one, source=source, chain=chain) for one in findings if one.fingerprint not in self._forgiven
         ]
         return strongest(replace(one, repeats=one.repeats + track.refusals(one)) for one in own)
-
-
-def _kept(loops: Loops) -> int:
-    return min(ROUNDS_MAX, _CONVERSATIONS * history_of(loops))
 
 
 def _of_anybody(source: str, refused: dict[str, int]) -> dict[str, int]:
