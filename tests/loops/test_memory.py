@@ -44,9 +44,9 @@ def test_the_same_conversation_sent_again_counts_nothing_twice(memory: LoopMemor
 
 
 def test_a_conversation_that_is_trimmed_to_its_last_messages_is_counted_whole(memory: LoopMemory) -> None:
-    found = [repeats(memory.asked([TASK, *turn(at)], LOOPS)) for at in range(4)]
+    found = [repeats(memory.asked([TASK, *turn(at), *turn(at + 1)], LOOPS)) for at in range(4)]
 
-    assert found == [0, 2, 3, 4]
+    assert found == [2, 3, 4, 5]
 
 
 def test_a_server_that_repeats_its_ids_is_counted_by_place(memory: LoopMemory) -> None:
@@ -289,7 +289,8 @@ def test_another_answer_and_a_word_between_forget_the_refusals(memory: LoopMemor
 
     answered(memory, "other", at=6)
 
-    assert answered(memory, "same", at=8) == 4
+    assert answered(memory, "same", at=8) == 0
+    assert answered(memory, "same", at=10) == 2
     said = [TASK, *[{"role": "assistant", "content": "well"}] * 3]
     spoken = memory.asked(said, LOOPS)
     assert spoken is not None
@@ -397,14 +398,14 @@ def test_nothing_new_is_no_change(memory: LoopMemory) -> None:
         {"by": None},
         {"rounds": 3},
         {"rounds": {"messages": [["n", 1]], "speech": [], "tools": [], "answers": []}},
-        {"rounds": {"messages": [["n", 1, [[1, 2, 3, 4, 5, [], 7, 8]]]], "speech": [], "tools": [], "answers": []}},
-        {"rounds": {"messages": [[1, "n", []]], "speech": [], "tools": [], "answers": []}},
-        {"known": {"a": "b"}},
+        {"rounds": {"messages": [["n", [1] * 7, [[1, 2, 3, 4, 5, [], 7, 8]]]], "speech": [], "tools": [], "answers": []}},
+        {"rounds": {"messages": [["n", ["n"] * 7, []]], "speech": [], "tools": [], "answers": []}},
+        {"refused": {"messages": {"a": "b"}}},
         {"answers": [[1]]},
-        {"noted": "many"},
-        {"costs": None},
+        {"stretch": "many"},
+        {"voiced": None},
     ],
-    ids=["owner", "no owner", "no rounds", "short round", "calls", "names", "places", "answers", "count", "costs"],
+    ids=["owner", "no owner", "no rounds", "short round", "calls", "names", "refusals", "answers", "count", "words"],
 )
 def test_a_damaged_or_foreign_state_gives_an_empty_memory(memory: LoopMemory, part: dict[str, Any]) -> None:
     memory.asked(talk(turn(0), turn(1)), LOOPS)

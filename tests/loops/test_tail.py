@@ -22,27 +22,34 @@ def fed(text: str, *, size: int = 7) -> list[Finding]:
     return [one for one in found if one]
 
 
-def test_a_sentence_is_found_when_it_is_said_for_the_fourth_time() -> None:
-    found = fed("Let me look at this first. " + SENTENCE * 5, size=1)
+def test_a_sentence_is_found_when_it_is_said_for_the_eighth_time() -> None:
+    found = fed("Let me look at this first. " + SENTENCE * 9, size=1)
 
-    assert (found[0].rule, found[0].repeats, found[0].subject) == ("text_tail", 4, "gpt")
-    assert found[-1].repeats >= 4
-
-
-def test_three_times_is_emphasis() -> None:
-    assert fed(SENTENCE * 3 + "Done.") == []
+    assert (found[0].rule, found[0].repeats, found[0].subject) == ("text_tail", 8, "gpt")
+    assert found[-1].repeats >= 8
 
 
-def test_a_single_word_needs_twelve() -> None:
-    assert fed("no " * 11 + "yes") == []
-    assert fed("no " * 13)
+def test_seven_times_is_emphasis() -> None:
+    assert fed(SENTENCE * 7 + "Done.") == []
+
+
+def test_a_refrain_of_four_lines_is_a_poem() -> None:
+    refrain = "Row, row, row your boat\nGently down the stream\nMerrily, merrily, merrily, merrily\nLife is but a dream\n"
+
+    assert fed(refrain * 4) == []
+    assert fed("la la la\n" * 4 + "and then the sun came out.\n") == []
+
+
+def test_a_single_word_needs_twenty_four() -> None:
+    assert fed("no " * 23 + "yes") == []
+    assert fed("no " * 25)
 
 
 @pytest.mark.parametrize("period", range(1, 17))
 def test_periods_up_to_sixteen_words_are_found(period: int) -> None:
     phrase = " ".join(f"word{chr(97 + at)}" for at in range(period)) + " "
 
-    assert fed(phrase * (12 // period + 5))
+    assert fed(phrase * (24 // period + 9))
 
 
 def test_a_longer_period_is_not() -> None:
@@ -51,7 +58,7 @@ def test_a_longer_period_is_not() -> None:
 
 
 def test_languages_without_spaces_are_read_by_their_marks() -> None:
-    assert fed("我再检查一次文件。" * 13)
+    assert fed("我再检查一次文件。" * 25)
 
 
 @pytest.mark.parametrize(
@@ -80,24 +87,24 @@ def test_code_tables_lists_and_data_repeat_by_nature(text: str) -> None:
 
 
 def test_after_a_fence_prose_is_read_again() -> None:
-    assert fed("```\nx x x\n```\n" + SENTENCE * 5)
+    assert fed("```\nx x x\n```\n" + SENTENCE * 9)
 
 
 def test_the_fingerprint_does_not_depend_on_where_the_stream_was_cut() -> None:
-    first, second = fed(SENTENCE * 6)[0], fed("again. " + SENTENCE * 6)[0]
+    first, second = fed(SENTENCE * 10)[0], fed("again. " + SENTENCE * 10)[0]
 
     assert first.fingerprint == second.fingerprint
-    assert first.fingerprint != Tail(Loops(), key=b"other").feed(SENTENCE * 6).fingerprint  # type: ignore[union-attr]  # found
+    assert first.fingerprint != Tail(Loops(), key=b"other").feed(SENTENCE * 10).fingerprint  # type: ignore[union-attr]  # found
 
 
 def test_a_rule_that_is_off_finds_nothing() -> None:
-    assert Tail(Loops(off=["text_tail"])).feed(SENTENCE * 9) is None
+    assert Tail(Loops(off=["text_tail"])).feed(SENTENCE * 19) is None
 
 
 def test_the_end_of_a_repetition_is_its_end() -> None:
     tail = Tail(Loops())
 
-    assert tail.feed(SENTENCE * 5) is not None
+    assert tail.feed(SENTENCE * 9) is not None
     assert tail.feed("Now something else entirely happens. ") is None
     assert tail.feed("") is None
 

@@ -91,9 +91,9 @@ class Conversations:
         if not candidates:
             return None
         one = candidates[-1]
-        if back and not self.ids_recur and one.position == turn.position and one.head == shown.head:
+        if back and not self.ids_recur and one.position == turn.position and one.head == shown.head != 0:
             # Nearly always: the turn before the new one, as it was noted.
-            if one.head and one.marks == turn.marks:
+            if one.marks == turn.marks:
                 return one
         if back == 0 and self._is_expected(turn):
             # An answer with these ids came after they were noted: they are another round's.
@@ -109,7 +109,7 @@ class Conversations:
             if (self.ids_recur or not one.head or one.head != shown.head) and not self._agrees(one, shown, back):
                 continue
             return one
-        return None if back == 0 or self.ids_recur else self._rewritten(turn, candidates)
+        return None if back == 0 or self.ids_recur or found else self._rewritten(turn, candidates, shown.head)
 
     def _is_expected(self, turn: Turn) -> bool:
         """Whether an answer asked for it whose round was not noted."""
@@ -145,11 +145,11 @@ class Conversations:
             one = before
         return True
 
-    def _rewritten(self, turn: Turn, candidates: list[Round]) -> Round | None:
+    def _rewritten(self, turn: Turn, candidates: list[Round], head: int) -> Round | None:
         """The latest round of a conversation whose result was shortened since."""
         asked = turn.marks[0]
         for one in reversed(candidates):
-            if one.marks[0] == asked and turn.position <= one.position:
+            if one.marks[0] == asked and one.head == head and turn.position <= one.position:
                 has_child = any(other.parent == one.seq for other in self.track.rounds.values())
                 return None if has_child else one
         return None
