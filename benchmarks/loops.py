@@ -190,7 +190,9 @@ def cost(figures: Figures) -> None:
         for at in range(STEPS):
             reply, result = _step(at)
             began = clock()
-            memory.answered(f"answer {at}", reply, model="m", began_s=at, ended_s=at + 0.5, cost_pico=1_000, loops=LOOPS)
+            memory.answered(
+                f"answer {at}", reply, model="m", began_s=at, ended_s=at + 0.5, cost_pico=1_000, loops=LOOPS
+            )
             between = clock()
             messages += [reply["choices"][0]["message"], result]
             resumed = clock()

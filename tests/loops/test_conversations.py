@@ -92,7 +92,9 @@ def test_samples_of_one_task_one_after_the_other_find_nothing(memory: LoopMemory
 def test_interleaved_stuck_conversations_are_each_found(memory: LoopMemory, ids: str) -> None:
     def rounds(of: str, end: int) -> list[dict[str, Any]]:
         names = {"own": f"{of}", "equal": "x", "constant": ""}
-        built = [turns(f"{names[ids]}{at if ids != 'constant' else ''}", [("read", {"of": of}, of)]) for at in range(end)]
+        built = [
+            turns(f"{names[ids]}{at if ids != 'constant' else ''}", [("read", {"of": of}, of)]) for at in range(end)
+        ]
         return [said(of), *(message for one in built for message in one)]
 
     found = [[asked(memory, rounds(of, end)) for of in "abcd"] for end in range(1, 6)]
@@ -302,12 +304,12 @@ def heard(memory: LoopMemory, at: int, caller: int = 0) -> None:
     memory.answered(f"a{at}", output(at), LOOPS, model="m", began_s=at, ended_s=at + 0.5, cost_pico=10, caller=caller)
 
 
-@pytest.mark.parametrize("restarted", [False, True])
-def test_results_alone_are_completed_from_the_answers(memory: LoopMemory, restarted: bool) -> None:
+@pytest.mark.parametrize("restart_at", [None, 2])
+def test_results_alone_are_completed_from_the_answers(memory: LoopMemory, restart_at: int | None) -> None:
     found: list[Any] = [memory.asked([said("fix it")], LOOPS)]
     for at in range(4):
         heard(memory, at)
-        if restarted and at == 2:
+        if at == restart_at:
             memory = LoopMemory.load(json.loads(json.dumps(memory.dump())), key=b"secret")
         found.append(memory.asked([item(at)], LOOPS))
 

@@ -27,14 +27,29 @@ def repeats(found: Any) -> int:
 def returned(
     memory: LoopMemory, result: Any = "same", arguments: Any = None, *, at: float, loops: Loops = LOOPS, caller: int = 0
 ) -> int:
-    return repeats(memory.returned("read", arguments or {"path": "a"}, result, began_s=at, ended_s=at + 0.5, loops=loops, caller=caller))
+    return repeats(
+        memory.returned(
+            "read", arguments or {"path": "a"}, result, began_s=at, ended_s=at + 0.5, loops=loops, caller=caller
+        )
+    )
 
 
 def answered(
-    memory: LoopMemory, key: str, *, at: float, cost_pico: int = 0, call_id: str = "", loops: Loops = LOOPS, caller: int = 0
+    memory: LoopMemory,
+    key: str,
+    *,
+    at: float,
+    cost_pico: int = 0,
+    call_id: str = "",
+    loops: Loops = LOOPS,
+    caller: int = 0,
 ) -> int:
     answer = reply(call_id) if call_id else {"choices": [{"message": {"content": "hm"}}]}
-    return repeats(memory.answered(key, answer, model="gpt", began_s=at, ended_s=at + 0.5, cost_pico=cost_pico, loops=loops, caller=caller))
+    return repeats(
+        memory.answered(
+            key, answer, model="gpt", began_s=at, ended_s=at + 0.5, cost_pico=cost_pico, loops=loops, caller=caller
+        )
+    )
 
 
 def test_the_same_conversation_sent_again_counts_nothing_twice(memory: LoopMemory) -> None:
@@ -168,7 +183,9 @@ def test_answers_of_every_shape_are_read(memory: LoopMemory, answer: dict[str, A
     memory.answered("a", answer, model="m", began_s=0, ended_s=1, cost_pico=50, loops=LOOPS)
     memory.asked(talk(turn(0), turn(1)), LOOPS)
 
-    assert next(iter(memory._talks.track.rounds.values())).cost_pico == (50 if "tool_use" in str(answer) or "output" in answer else 0)
+    assert next(iter(memory._talks.track.rounds.values())).cost_pico == (
+        50 if "tool_use" in str(answer) or "output" in answer else 0
+    )
 
 
 def test_before_a_tool_runs_this_time_is_counted(memory: LoopMemory) -> None:
@@ -179,7 +196,10 @@ def test_before_a_tool_runs_this_time_is_counted(memory: LoopMemory) -> None:
         returned(memory, at=at)
 
     assert found == [0, 2, 3, 4]
-    assert [repeats(memory.calling("read", {"path": "b"}, LOOPS)), repeats(memory.calling("list", arguments, LOOPS))] == [0, 0]
+    assert [
+        repeats(memory.calling("read", {"path": "b"}, LOOPS)),
+        repeats(memory.calling("list", arguments, LOOPS)),
+    ] == [0, 0]
 
 
 def test_a_tool_whose_result_changed_the_last_time_is_run(memory: LoopMemory) -> None:
@@ -231,7 +251,9 @@ def test_a_tool_whose_result_was_folded_is_fetched_again_for_our_reason(memory: 
 
 def test_tools_in_flight_together_are_one_round(memory: LoopMemory) -> None:
     same = [memory.returned("read", {"path": "a"}, "same", began_s=0, ended_s=1 + at, loops=LOOPS) for at in range(5)]
-    others = [memory.returned("read", {"path": f"{at}"}, "same", began_s=0.5, ended_s=9, loops=LOOPS) for at in range(20)]
+    others = [
+        memory.returned("read", {"path": f"{at}"}, "same", began_s=0.5, ended_s=9, loops=LOOPS) for at in range(20)
+    ]
 
     assert [repeats(one) for one in same + others] == [0] * 25
     assert len(memory._tracks["tools"].rounds) == 1
@@ -398,7 +420,14 @@ def test_nothing_new_is_no_change(memory: LoopMemory) -> None:
         {"by": None},
         {"rounds": 3},
         {"rounds": {"messages": [["n", 1]], "speech": [], "tools": [], "answers": []}},
-        {"rounds": {"messages": [["n", [1] * 7, [[1, 2, 3, 4, 5, [], 7, 8]]]], "speech": [], "tools": [], "answers": []}},
+        {
+            "rounds": {
+                "messages": [["n", [1] * 7, [[1, 2, 3, 4, 5, [], 7, 8]]]],
+                "speech": [],
+                "tools": [],
+                "answers": [],
+            }
+        },
         {"rounds": {"messages": [["n", ["n"] * 7, []]], "speech": [], "tools": [], "answers": []}},
         {"refused": {"messages": {"a": "b"}}},
         {"answers": [[1]]},

@@ -104,7 +104,9 @@ def test_no_conversation_raises(messages: list[Any]) -> None:
 
     memory.asked(messages, LOOPS)
     memory.asked([*talk(turn(0)), *messages], LOOPS)
-    memory.answered("a", {"choices": messages, "output": messages}, model="m", began_s=0, ended_s=1, cost_pico=1, loops=LOOPS)
+    memory.answered(
+        "a", {"choices": messages, "output": messages}, model="m", began_s=0, ended_s=1, cost_pico=1, loops=LOOPS
+    )
 
     assert len(json.dumps(memory.dump())) < 16_000
 

@@ -304,7 +304,9 @@ def test_the_same_go_on_after_each_round_is_a_frameworks() -> None:
 def test_a_note_of_the_system_at_the_end_hides_nothing() -> None:
     memory = LoopMemory()
 
-    found = memory.asked([*talk(*[turn(at) for at in range(3)]), {"role": "system", "content": "you repeat yourself"}], LOOPS)
+    found = memory.asked(
+        [*talk(*[turn(at) for at in range(3)]), {"role": "system", "content": "you repeat yourself"}], LOOPS
+    )
 
     assert found is not None
 

@@ -34,7 +34,9 @@ def test_seven_times_is_emphasis() -> None:
 
 
 def test_a_refrain_of_four_lines_is_a_poem() -> None:
-    refrain = "Row, row, row your boat\nGently down the stream\nMerrily, merrily, merrily, merrily\nLife is but a dream\n"
+    refrain = (
+        "Row, row, row your boat\nGently down the stream\nMerrily, merrily, merrily, merrily\nLife is but a dream\n"
+    )
 
     assert fed(refrain * 4) == []
     assert fed("la la la\n" * 4 + "and then the sun came out.\n") == []

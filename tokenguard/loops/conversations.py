@@ -27,6 +27,7 @@ class Conversations:
         """Digest of a conversation and what a user said in it -> after which round it was said first."""
         self.ids_recur = False
         """The server gives the same ids again and again: then what stands before a turn tells rounds apart."""
+        self._kept = ROUNDS_MAX
         self._heads: dict[int, None] = {}
         """How conversations began whose beginning was seen."""
         self._digester = digester
@@ -40,6 +41,7 @@ class Conversations:
             most: Of new turns so many are noted, the latest ones.
             kept: So many rounds are remembered, of all conversations.
         """
+        self._kept = kept
         fresh: list[tuple[Turn, Answer | None]] = []
         parent: Round | None = None
         before = 0
@@ -59,7 +61,7 @@ class Conversations:
             missing = _UNKNOWN
         last = parent
         for back in range(len(fresh) - 1, -1, -1):
-            last = self._note(fresh[back], last, shown, back, missing, kept)
+            last = self._note(fresh[back], last, shown, back, missing)
         return last, last is not parent
 
     def begun(self, shown: Shown) -> None:
@@ -91,11 +93,11 @@ class Conversations:
         if not candidates:
             return None
         one = candidates[-1]
-        if back and not self.ids_recur and one.position == turn.position and one.head == shown.head != 0:
+        if back and one.position == turn.position and not self.ids_recur:
             # Nearly always: the turn before the new one, as it was noted.
-            if one.marks == turn.marks:
+            if one.head == shown.head != 0 and one.marks == turn.marks:
                 return one
-        if back == 0 and self._is_expected(turn):
+        elif back == 0 and self._is_expected(turn):
             # An answer with these ids came after they were noted: they are another round's.
             self.ids_recur = True
             return None
@@ -178,7 +180,6 @@ class Conversations:
         shown: Shown,
         back: int,
         missing: int,
-        kept: int,
     ) -> Round | None:
         """Note one turn after its parent; the round, or the parent where nothing is known of its calls."""
         turn, answer = new
@@ -201,7 +202,7 @@ class Conversations:
             if shown.head not in self._heads:
                 self.stretch += 1
                 keep(self._heads, shown.head, None, _HEADS_MAX)
-        self.track.note(one, kept)
+        self.track.note(one, self._kept)
         return one
 
     def _seen(self, turn: Turn, parent: Round | None) -> list[Seen]:

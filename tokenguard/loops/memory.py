@@ -348,9 +348,7 @@ class LoopMemory:
     def _told(self, source: str, findings: list[Finding], chain: int) -> Finding | None:
         """The strongest of them, with the refusals since, without what a person forgave."""
         track = self._tracks[source]
-        own = [
-            replace(one, source=source, chain=chain) for one in findings if one.fingerprint not in self._forgiven
-        ]
+        own = [replace(one, source=source, chain=chain) for one in findings if one.fingerprint not in self._forgiven]
         return strongest(replace(one, repeats=one.repeats + track.refusals(one)) for one in own)
 
 

@@ -100,7 +100,7 @@ class Round:
         """Where it stood in its conversation."""
         self.caller: int | None = None
         """Who ran it; None: anybody."""
-        self.marks = (0, 0)
+        self.marks: tuple[int, int] = (0, 0)
         """Of its turn (`Turn.marks`), in this process; 0: unknown."""
         self.head = 0
         """Of its conversation (`Shown.head`), in this process; 0: unknown."""
