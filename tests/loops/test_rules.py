@@ -269,6 +269,14 @@ def test_what_we_blocked_is_one_more_of_the_same() -> None:
     assert (found.repeats, found.blocked) == (4, True)
 
 
+def test_a_page_that_begins_like_a_note_of_ours_is_no_block() -> None:
+    found = shown([turn(at, "[tokenguard] is a library that prices agents.") for at in range(2)])[-1]
+
+    assert found is not None
+    assert (found.repeats, found.blocked) == (2, False)
+    assert found.result_bytes > 0
+
+
 def test_blocks_of_a_call_that_was_never_seen_are_equal_among_themselves() -> None:
     assert counts([turn(at, f"{BLOCKED_PREFIX}no {at}.") for at in range(3)]) == [0, 2, 3]
 

@@ -95,6 +95,13 @@ def test_an_error_is_known_by_how_it_begins_or_by_its_message() -> None:
         "HTTP 503",
         "status: 500",
         "Error 502",
+        "500 Internal Server Error",
+        "429",
+        "503 no healthy upstream: Error",
+        "Error: 503",
+        "openai.APIError: Error code: 529",
+        "HTTP/1.1 504",
+        "failed with status code 500",
         "TimeoutError: ",
         "EXECUTION TIMED OUT",
         "requests.exceptions.ConnectionError: refused",
@@ -108,6 +115,19 @@ def test_what_time_may_heal_is_transient(text: str) -> None:
     assert is_transient(text, error_class(text))
 
 
-@pytest.mark.parametrize("text", ["total 429", "flight 503 departs", '{"timeout": 30}', "a page on timeouts. " * 100])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "total 429",
+        "flight 503 departs",
+        '{"timeout": 30}',
+        "a page on timeouts. " * 100,
+        "Error: main.py line 512: invalid syntax",
+        "SyntaxError: main.py:500:3 unexpected token",
+        "Error: 512 tests failed",
+        "Error: no row with id 503",
+        "error 500:12: missing semicolon",
+    ],
+)
 def test_words_and_numbers_in_results_are_not(text: str) -> None:
     assert not is_transient(text, error_class(text))

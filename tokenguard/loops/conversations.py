@@ -88,8 +88,8 @@ class Conversations:
 
     def _known(self, turn: Turn, shown: Shown, back: int, before: int) -> Round | None:
         """The noted round that a turn is; None: it is new."""
-        name = self._answers.named(turn.ids)
-        candidates = self.track.named(name)
+        turn.name = self._answers.named(turn.ids)
+        candidates = self.track.named(turn.name)
         if not candidates:
             return None
         one = candidates[-1]
@@ -188,9 +188,8 @@ class Conversations:
             return parent
         earlier = shown.turn(back + 1)
         words = earlier.after if earlier else None
-        name = self._answers.named(turn.ids)
-        self.ids_recur = self.ids_recur or (bool(name) and bool(self.track.named(name)))
-        one = Round(self._answers.number(), name, seen)
+        self.ids_recur = self.ids_recur or (turn.ids != "" and bool(self.track.named(turn.name)))
+        one = Round(self._answers.number(), turn.name, seen)
         if answer is not None:
             one.answer, one.cost_pico = answer.seq, answer.cost_pico
         one.position, one.marks, one.head = turn.position, turn.marks, shown.head

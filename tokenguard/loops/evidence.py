@@ -67,7 +67,7 @@ class Called(NamedTuple):
 class Turn:
     """An assistant turn whose calls were answered."""
 
-    __slots__ = ("_marks", "after", "calls", "ids", "position")
+    __slots__ = ("_marks", "after", "calls", "ids", "name", "position")
 
     def __init__(self, position: int, calls: list[Called]) -> None:
         self.position = position
@@ -75,6 +75,8 @@ class Turn:
         self.calls = calls
         self.ids = calls[0].call_id if len(calls) == 1 else "\n".join([call.call_id for call in calls]).strip()
         """Its calls' ids, a line each; empty where it has none."""
+        self.name = ""
+        """Under which its round is noted; set by who looks for it."""
         self.after: Any = None
         """What a user said after it, where an answer in words came first; None: nothing. Known once it was found."""
         self._marks: tuple[int, int] | None = None

@@ -57,7 +57,7 @@ _CODE: Final = r"(?:429|50[0-9]|51[01]|52[0-9]|530)(?![0-9.]|:[0-9])"
 _FAULT: Final = r"[a-z0-9_.]{0,80}(?:error|exception|failed|failure|fatal)\W{1,4}"
 _HEADED: Final = re.compile(rf"\W{{0,4}}(?:{_FAULT})?{_CODE}")
 _STATED: Final = re.compile(rf"(?:status|code|http)\W{{0,4}}(?:code\W{{0,4}})?(?:1\.[01] |2 )?{_CODE}")
-_BARE: Final = re.compile(rf"\s*{_CODE}\s*$")
+_REASON: Final = re.compile(rf"\s*{_CODE}(?:\s*$|\W{{1,3}}(?:[A-Z]|no healthy|upstream|server|service|gateway))")
 
 
 def error_class(text: str, *, failed: bool = False) -> str:
@@ -83,6 +83,6 @@ def is_transient(text: str, error: str) -> bool:
     if len(text) > (_LONGEST_FAULT if error else _LONGEST_REMARK):
         return False
     head = text[:_HEAD].lower()
-    if any(word in head for word in _PASSING) or _STATED.search(head) or _BARE.match(head):
+    if any(word in head for word in _PASSING) or _STATED.search(head) or _REASON.match(text):
         return True
     return bool(error) and ("timeout" in head or _HEADED.match(head) is not None)
