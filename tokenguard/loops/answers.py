@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from tokenguard.core.untrusted import list_of
-from tokenguard.loops.evidence import Called, asked_for, messages_of
+from tokenguard.loops.evidence import Called, asked_for, ids_of, messages_of, peek
 from tokenguard.loops.keys import EXEMPT, keyed
 from tokenguard.loops.rounds import Asked, Digester
 from tokenguard.loops.track import FEW, keep
@@ -39,7 +39,8 @@ class Reply(NamedTuple):
     """One call that an answer asked for."""
 
     answer: Answer
-    asked: Asked
+    asked: Asked | None
+    """None: the messages will say."""
     exempt: bool
     mark: int
     """Of the call (`Called.mark`), in this process; 0: unknown."""
@@ -89,17 +90,26 @@ class Answers:
         self.seq = seq = self.seq + 1
         if cost_pico:
             keep(self.paid, seq, cost_pico, _PAID_MAX)
-        calls = [call for message in messages_of(reply) for call in asked_for(message)]
-        if calls:
+        messages = messages_of(reply)
+        ids = ids_of(messages)
+        if ids:
             before = self._last.get(caller, 0)
             answer = Answer(seq, caller, before if before > self.start else 0, cost_pico)
             keep(self._last, caller, seq)
-            for call in calls[:_REPLIES_MAX]:
-                if not call.call_id:
-                    continue
-                asked, exempt = self.digest(call)
-                keep(self._replies, self.named(call.call_id), Reply(answer, asked, exempt, call.mark), _REPLIES_MAX)
+            if list_of(peek(reply, "output")):
+                self._note_calls(answer, messages)
+                return seq
+            for call_id in ids.split("\n")[:_REPLIES_MAX]:
+                if call_id:
+                    keep(self._replies, self.named(call_id), Reply(answer, None, exempt=False, mark=0), _REPLIES_MAX)
         return seq
+
+    def _note_calls(self, answer: Answer, messages: list[Any]) -> None:
+        """Remember what an answer of the Responses API asks for: the next request may send nothing but the results."""
+        calls = [call for message in messages for call in asked_for(message) if call.call_id]
+        for call in calls[:_REPLIES_MAX]:
+            asked, exempt = self.digest(call)
+            keep(self._replies, self.named(call.call_id), Reply(answer, asked, exempt, call.mark), _REPLIES_MAX)
 
     def digest(self, call: Called) -> tuple[Asked, bool]:
         """A call's digests, and whether it is asked again on purpose."""
@@ -172,11 +182,14 @@ class Answers:
             tool, strict, loose = map(str, words)
             answer = answers.setdefault(seq, Answer(seq, None, before, cost_pico))
             answer.noted = bool(noted)
-            asked = Asked(tool, strict, loose, tuple(str(key) for key in list_of(keys)), bytes_)
+            asked = Asked(tool, strict, loose, tuple(str(key) for key in list_of(keys)), bytes_) if strict else None
             self._replies[str(name)] = Reply(answer, asked, exempt=bool(exempt), mark=0)
 
 
 def _reply_state(one: Reply) -> list[Any]:
     answer, asked = one.answer, one.asked
-    numbers = [answer.seq, answer.before, answer.cost_pico, int(answer.noted), int(one.exempt), asked.argument_bytes]
+    bytes_ = asked.argument_bytes if asked else 0
+    numbers = [answer.seq, answer.before, answer.cost_pico, int(answer.noted), int(one.exempt), bytes_]
+    if asked is None:
+        return [numbers, ["", "", ""], []]
     return [numbers, [asked.tool, asked.strict, asked.loose], list(asked.keys)]

@@ -94,8 +94,8 @@ class Conversations:
             return None
         one = candidates[-1]
         if back and one.position == turn.position and not self.ids_recur:
-            # Nearly always: the turn before the new one, as it was noted.
-            if one.head == shown.head != 0 and one.marks == turn.marks:
+            # Nearly always: the turn before the new one. Its marks were looked at when it was new itself.
+            if one.head == shown.head != 0:
                 return one
         elif back == 0 and self._is_expected(turn):
             # An answer with these ids came after they were noted: they are another round's.
@@ -209,8 +209,9 @@ class Conversations:
         found: list[Seen] = []
         for call in turn.calls:
             reply = self._answers.reply_of(call)
-            if reply is not None and (not call.tool or reply.mark == call.mark):
-                asked, exempt = reply.asked, reply.exempt
+            known = reply.asked if reply is not None else None
+            if reply is not None and known is not None and (not call.tool or reply.mark == call.mark):
+                asked, exempt = known, reply.exempt
             elif call.tool or call.arguments is not None:
                 asked, exempt = self._answers.digest(call)
             else:

@@ -23,6 +23,7 @@ __all__ = [
     "Turn",
     "asked_for",
     "ending",
+    "ids_of",
     "messages_of",
     "peek",
     "reason_of",
@@ -65,21 +66,48 @@ class Called(NamedTuple):
 
 
 class Turn:
-    """An assistant turn whose calls were answered."""
+    """An assistant turn whose calls were answered, read only as far as it is asked about."""
 
-    __slots__ = ("_marks", "after", "calls", "ids", "name", "position")
+    __slots__ = ("_calls", "_marks", "_messages", "_results", "after", "ids", "name", "position")
 
-    def __init__(self, position: int, calls: list[Called]) -> None:
+    def __init__(self, position: int, messages: list[Any], results: Results) -> None:
         self.position = position
         """Of its first message in the conversation."""
-        self.calls = calls
-        self.ids = calls[0].call_id if len(calls) == 1 else "\n".join([call.call_id for call in calls]).strip()
+        self._messages = messages
+        self._results = results
+        self._calls: list[Called] | None = None
+        self._marks: tuple[int, int] | None = None
+        self.ids = ids_of(messages)
         """Its calls' ids, a line each; empty where it has none."""
         self.name = ""
         """Under which its round is noted; set by who looks for it."""
         self.after: Any = None
         """What a user said after it, where an answer in words came first; None: nothing. Known once it was found."""
-        self._marks: tuple[int, int] | None = None
+
+    @classmethod
+    def of_results(cls, results: Results) -> Turn:
+        """The turn of calls that are not shown, by the ids in their results, the last one first."""
+        turn = cls(0, [], results)
+        turn._calls = [
+            Called(call_id, "", None, result, answered=True, failed=failed)
+            for call_id, (result, failed) in reversed(results.items())
+            if call_id
+        ]
+        turn.ids = "\n".join([call.call_id for call in turn._calls])
+        return turn
+
+    @property
+    def calls(self) -> list[Called]:
+        """Its calls that have a result."""
+        if self._calls is None:
+            found = [call for one in self._messages for call in asked_for(one, self._results)]
+            self._calls = [call for call in found if call.answered]
+        return self._calls
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether any of its calls has a result."""
+        return any(map(self._results.__contains__, self.ids.split("\n")))
 
     @property
     def marks(self) -> tuple[int, int]:
@@ -195,34 +223,25 @@ class _Walk:
     def turns(self, position: int, message: Any) -> list[Turn]:
         """What turns are known by a message: the one of the items behind it, its own."""
         items = self.items_turn(position + 1) if self.items else None
-        calls = asked_for(message, self.results)
-        self.called = bool(calls)
-        own = self.turn(position, calls) if calls else None
+        self.called = bool(list_of(peek(message, "tool_calls"))) or bool(asked_for(message))
+        own = self.turn(position, [message]) if self.called else None
         return [turn for turn in (items, own) if turn]
 
     def items_turn(self, position: int) -> Turn | None:
         """The turn of the items in a row."""
-        if not self.items:
-            return None
-        calls = [call for one in self.items[: -_CALLS_MAX - 1 : -1] for call in asked_for(one, self.results)]
-        self.items = []
-        return self.turn(position, calls)
+        items, self.items = self.items[::-1], []
+        return self.turn(position, items[:_CALLS_MAX]) if items else None
 
     def orphans(self) -> Turn | None:
         """The results of calls that the provider keeps (previous_response_id): only they are sent."""
-        calls = [
-            Called(call_id, "", None, result, answered=True, failed=failed)
-            for call_id, (result, failed) in self.results.items()
-            if call_id
-        ]
-        return self.with_words(Turn(0, calls[::-1])) if calls else None
+        turn = Turn.of_results(self.results)
+        return self.with_words(turn) if turn.calls else None
 
-    def turn(self, position: int, calls: list[Called]) -> Turn | None:
-        """The turn of these calls; None: not one was answered."""
+    def turn(self, position: int, messages: list[Any]) -> Turn | None:
+        """The turn of these messages; None: not one of its calls was answered."""
+        turn = Turn(position, messages, self.results)
         self.results, self.silent = {}, 0
-        if len(calls) > 1 or not calls[0].answered:
-            calls = [call for call in calls if call.answered]
-        return self.with_words(Turn(position, calls)) if calls else None
+        return self.with_words(turn) if turn.is_answered else None
 
     def with_words(self, turn: Turn) -> Turn:
         if self.spoken:
@@ -241,6 +260,17 @@ class _Walk:
             elif role == "assistant" and self.words is not None:
                 self.spoken = True
         return self.silent <= _SILENT_MAX and len(self.results) < _RESULTS_MAX
+
+
+def ids_of(messages: Sequence[Any]) -> str:
+    """The ids of the calls of one turn or reply, a line each; empty where they have none."""
+    found: list[str] = []
+    for message in messages:
+        if calls := list_of(peek(message, "tool_calls")):
+            found += [_word(peek(call, "id")) for call in calls[:_CALLS_MAX]]
+        else:
+            found += [call.call_id for call in asked_for(message)]
+    return found[0] if len(found) == 1 else "\n".join(found).strip()
 
 
 def asked_for(message: Any, results: Results = _NONE) -> list[Called]:
