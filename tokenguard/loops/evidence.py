@@ -107,7 +107,8 @@ class Turn:
     @property
     def is_answered(self) -> bool:
         """Whether any of its calls has a result."""
-        return any(map(self._results.__contains__, self.ids.split("\n")))
+        ids = self.ids
+        return ids in self._results or ("\n" in ids and any(map(self._results.__contains__, ids.split("\n"))))
 
     @property
     def marks(self) -> tuple[int, int]:
@@ -116,13 +117,14 @@ class Turn:
         What it asked for is 0 where only its results are known.
         """
         if self._marks is None:
-            if len(self.calls) == 1:
-                (one,) = self.calls
+            calls = self.calls
+            if len(calls) == 1:
+                (one,) = calls
                 asked, got = one.mark, same_value(one.result)
             else:
-                asked = hash(tuple([call.mark for call in self.calls]))
-                got = hash(tuple([same_value(call.result) for call in self.calls]))
-            self._marks = (asked if self.calls[0].tool else 0), got
+                asked = hash(tuple([call.mark for call in calls]))
+                got = hash(tuple([same_value(call.result) for call in calls]))
+            self._marks = (asked if calls[0].tool else 0), got
         return self._marks
 
 
@@ -151,8 +153,10 @@ class Shown:
     def head(self) -> int:
         """The same for conversations that begin with the same words, in this process; 0: it begins with none."""
         if self._head is None:
-            told = ("system", "developer", "assistant")
-            content = next((peek(one, "content") for one in self.messages[:2] if peek(one, "role") not in told), None)
+            first = next(iter(self.messages), None)
+            if len(self.messages) > 1 and peek(first, "role") in ("system", "developer"):
+                first = self.messages[1]
+            content = None if peek(first, "role") == "assistant" else peek(first, "content")
             self._head = 0 if content is None else same_value(content)
         return self._head
 
@@ -188,16 +192,18 @@ def turns_from_end(messages: Sequence[Any]) -> Iterator[Turn]:
         message = messages[position]
         role = peek(message, "role")
         if role == "tool" and not walk.items:
-            if len(walk.results) < _RESULTS_MAX:
-                walk.results.setdefault(_word(peek(message, "tool_call_id")), (peek(message, "content"), False))
+            walk.result(message)
         elif role is None and peek(message, "type") == "function_call":
             # Calls of one turn are items in a row.
             walk.items.append(message)
         else:
-            for turn in walk.turns(position, message):
+            if walk.items and (turn := walk.items_turn(position + 1)):
                 found = True
                 yield turn
-            if not walk.goes_on(message, role):
+            if turn := walk.own_turn(position, message):
+                found = True
+                yield turn
+            elif not walk.goes_on(message, role):
                 return
     last = walk.items_turn(0) or (None if found else walk.orphans())
     if last:
@@ -220,12 +226,15 @@ class _Walk:
         self.spoken = False
         """An answer in words stands before them."""
 
-    def turns(self, position: int, message: Any) -> list[Turn]:
-        """What turns are known by a message: the one of the items behind it, its own."""
-        items = self.items_turn(position + 1) if self.items else None
+    def result(self, message: Any) -> None:
+        """Note a tool's message."""
+        if len(self.results) < _RESULTS_MAX:
+            self.results.setdefault(_word(peek(message, "tool_call_id")), (peek(message, "content"), False))
+
+    def own_turn(self, position: int, message: Any) -> Turn | None:
+        """The turn that one message is."""
         self.called = bool(list_of(peek(message, "tool_calls"))) or bool(asked_for(message))
-        own = self.turn(position, [message]) if self.called else None
-        return [turn for turn in (items, own) if turn]
+        return self.turn(position, [message]) if self.called else None
 
     def items_turn(self, position: int) -> Turn | None:
         """The turn of the items in a row."""

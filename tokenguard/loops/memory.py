@@ -92,7 +92,7 @@ class LoopMemory:
         end = ending(messages)
         if end.monologue:
             return self._monologue(end, loops)
-        self._tracks["speech"].refused.clear()
+        self._tracks["speech"].refused = {}
         if latest is None:
             if not end.on_tools:
                 self._talks.begun(shown)
@@ -160,7 +160,8 @@ class LoopMemory:
                     members=tuple(one.seq for one in equal[1:]),
                 )
             )
-        self._tracks["answers"].progress(caller, findings)
+        if self._tracks["answers"].refused:
+            self._tracks["answers"].progress(caller, findings)
         return self._told("answers", findings, caller) if findings else None
 
     def calling(self, tool: str, arguments: Any, loops: Loops, *, caller: int = 0) -> Finding | None:
