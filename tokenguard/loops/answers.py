@@ -70,6 +70,8 @@ class Answers:
         """By name: how often it was said."""
         self.paid: dict[int, int] = {}
         """By answer: what is not attributed to a repetition yet."""
+        self.completes = False
+        """An answer was noted whose calls the next request need not show."""
         self._replies: dict[str, Reply] = {}
         self._last: dict[int, int] = {}
         """By caller: the latest answer that asked for tools."""
@@ -106,6 +108,7 @@ class Answers:
 
     def _note_calls(self, answer: Answer, messages: list[Any]) -> None:
         """Remember what an answer of the Responses API asks for: the next request may send nothing but the results."""
+        self.completes = True
         calls = [call for message in messages for call in asked_for(message) if call.call_id]
         for call in calls[:_REPLIES_MAX]:
             asked, exempt = self.digest(call)
@@ -116,6 +119,10 @@ class Answers:
         arguments = keyed(call.tool, call.arguments, self._keys) if self._keys else call.arguments
         exempt = arguments is EXEMPT
         return self._digester.asked(call.tool, None if exempt else arguments), exempt
+
+    def reply_to(self, name: str) -> Reply | None:
+        """The answer's call of this name."""
+        return self._replies.get(name)
 
     def reply_of(self, call: Called) -> Reply | None:
         """The answer's call that a call in the messages is, by its id."""
@@ -183,6 +190,7 @@ class Answers:
             answer = answers.setdefault(seq, Answer(seq, None, before, cost_pico))
             answer.noted = bool(noted)
             asked = Asked(tool, strict, loose, tuple(str(key) for key in list_of(keys)), bytes_) if strict else None
+            self.completes = self.completes or asked is not None
             self._replies[str(name)] = Reply(answer, asked, exempt=bool(exempt), mark=0)
 
 

@@ -158,7 +158,7 @@ class Conversations:
 
     def _answer_of(self, turn: Turn) -> Answer | None:
         """The answer that asked for a turn, once."""
-        reply = self._answers.reply_of(turn.calls[0])
+        reply = self._answers.reply_to(turn.name) or self._answers.reply_of(turn.calls[0])
         if reply is None or reply.answer.noted:
             return None
         reply.answer.noted = True
@@ -208,10 +208,9 @@ class Conversations:
         """The calls of a turn with their results."""
         found: list[Seen] = []
         for call in turn.calls:
-            reply = self._answers.reply_of(call)
-            known = reply.asked if reply is not None else None
-            if reply is not None and known is not None and (not call.tool or reply.mark == call.mark):
-                asked, exempt = known, reply.exempt
+            reply = self._answers.reply_of(call) if self._answers.completes else None
+            if reply is not None and reply.asked is not None and (not call.tool or reply.mark == call.mark):
+                asked, exempt = reply.asked, reply.exempt
             elif call.tool or call.arguments is not None:
                 asked, exempt = self._answers.digest(call)
             else:

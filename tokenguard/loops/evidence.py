@@ -41,6 +41,7 @@ _CALLS_MAX: Final = 128
 _SILENT_MAX: Final = 32
 """So many messages without a tool call are walked back over in search of one."""
 _RESULTS_MAX: Final = 1_024
+_ENDS: Final = 128
 """So many results in a row as well."""
 
 
@@ -325,8 +326,9 @@ def reason_of(reply: Any) -> Any:
 
 
 def same_value(value: Any) -> int:
-    """A number that is the same for equal values, in this process; a string keeps its own, so it costs nothing."""
-    return hash(value if isinstance(value, str) else written(plain(value)))
+    """A number that is the same for equal values, in this process; of a long text its length and its ends tell."""
+    text = value if isinstance(value, str) else written(plain(value))
+    return hash(text) if len(text) <= _ENDS else hash((len(text), text[:_ENDS], text[-_ENDS:]))
 
 
 def ending(messages: Sequence[Any]) -> Ending:
