@@ -327,6 +327,37 @@ def test_results_alone_of_different_callers_are_not_added_together(memory: LoopM
     assert [asked(memory, [item(at)]) for at in range(6)] == [0] * 6
 
 
+@pytest.mark.parametrize("restart_at", [None, 2])
+def test_an_answer_that_names_the_one_before_is_joined_to_it(memory: LoopMemory, restart_at: int | None) -> None:
+    found = []
+    for at in range(4):
+        for of in "ab":
+            memory.asked([said(f"{of} {at}")], LOOPS)
+            named = {"id": f"resp_{of}{at}", "previous_response_id": f"resp_{of}{at - 1}" if at else None}
+            call = {"type": "function_call", "call_id": f"{of}{at}", "name": "read", "arguments": "{}"}
+            answer = {**named, "output": [call]}
+            memory.answered(f"{of}{at}", answer, LOOPS, model="m", began_s=at, ended_s=at + 0.5, cost_pico=10)
+        if at == restart_at:
+            memory = LoopMemory.load(json.loads(json.dumps(memory.dump())), key=b"secret")
+        found += [
+            asked(memory, [{"type": "function_call_output", "call_id": f"{of}{at}", "output": "same"}]) for of in "ab"
+        ]
+
+    assert found == [0, 0, 2, 2, 3, 3, 4, 4]
+
+
+def test_conversations_in_turns_with_equal_ids_are_told_apart_by_what_came_before(memory: LoopMemory) -> None:
+    first = [turn(0, "a", {"n": 1}), turn(1), turn(2), turn(3)]
+    second = [turn(at) for at in range(4)]
+    found = []
+    for at in range(4):
+        for rounds in (first, second):
+            answered(memory, 2 * at, f"call_{at}_0")
+            found.append(asked(memory, talk(*rounds[: at + 1])))
+
+    assert found == [0, 0, 0, 2, 2, 3, 3, 4]
+
+
 def test_many_conversations_are_kept_and_written_small(memory: LoopMemory) -> None:
     for at in range(60):
         for of in range(4):

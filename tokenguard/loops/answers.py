@@ -10,7 +10,7 @@ from tokenguard.core.untrusted import list_of
 from tokenguard.loops.evidence import Called, asked_for, ids_of, messages_of, peek
 from tokenguard.loops.keys import EXEMPT, keyed
 from tokenguard.loops.rounds import Asked, Digester
-from tokenguard.loops.track import FEW, keep
+from tokenguard.loops.track import FEW, counts, keep
 
 __all__ = ["Answer", "Answers", "Reply", "Said"]
 
@@ -73,6 +73,8 @@ class Answers:
         self.completes = False
         """An answer was noted whose calls the next request need not show."""
         self._replies: dict[str, Reply] = {}
+        self._responses: dict[str, int] = {}
+        """By the provider's id: the number of an answer that asked for tools."""
         self._last: dict[int, int] = {}
         """By caller: the latest answer that asked for tools."""
         self._digester = digester
@@ -95,8 +97,7 @@ class Answers:
         messages = messages_of(reply)
         ids = ids_of(messages)
         if ids:
-            before = self._last.get(caller, 0)
-            answer = Answer(seq, caller, before if before > self.start else 0, cost_pico)
+            answer = Answer(seq, caller, self._before(reply, seq, caller), cost_pico)
             keep(self._last, caller, seq)
             if list_of(peek(reply, "output")):
                 self._note_calls(answer, messages)
@@ -105,6 +106,15 @@ class Answers:
                 if call_id:
                     keep(self._replies, self.named(call_id), Reply(answer, None, exempt=False, mark=0), _REPLIES_MAX)
         return seq
+
+    def _before(self, reply: Any, seq: int, caller: int) -> int:
+        """The answer before one: the one it names, else its caller's latest since a conversation began."""
+        if isinstance(own := peek(reply, "id"), str):
+            keep(self._responses, self.named(own), seq)
+        if isinstance(previous := peek(reply, "previous_response_id"), str):
+            return self._responses.get(self.named(previous), 0)
+        before = self._last.get(caller, 0)
+        return before if before > self.start else 0
 
     def _note_calls(self, answer: Answer, messages: list[Any]) -> None:
         """Remember what an answer of the Responses API asks for: the next request may send nothing but the results."""
@@ -170,6 +180,7 @@ class Answers:
             "start": self.start,
             "said": [[one.name, one.seq, one.cost_pico] for one in said],
             "paid": {str(seq): cost_pico for seq, cost_pico in self.paid.items() if seq in known},
+            "responses": dict(self._responses),
             "replies": [[name, *_reply_state(one)] for name, one in replies],
         }
 
@@ -183,6 +194,7 @@ class Answers:
         for name, seq, cost_pico in list_of(state["said"]):
             self.say(Said(str(name), int(seq), int(cost_pico), None))
         self.paid = {int(seq): int(cost_pico) for seq, cost_pico in state["paid"].items()}
+        self._responses = counts(state["responses"])
         answers: dict[int, Answer] = {}
         for name, numbers, words, keys in list_of(state["replies"])[-_REPLIES_MAX:]:
             seq, before, cost_pico, noted, exempt, bytes_ = map(int, numbers)

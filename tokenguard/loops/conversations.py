@@ -102,7 +102,8 @@ class Conversations:
             self.ids_recur = True
             return None
         found = [one for one in candidates if _same(one, turn)]
-        if before and (linked := next((one for one in found if one.answer == before), None)):
+        linked = next((one for one in found if one.answer == before), None) if before else None
+        if linked is not None and self._agrees(linked, shown, back):
             return linked
         found.sort(key=lambda one: (one.position == turn.position, one.seq), reverse=True)
         for one in found:
