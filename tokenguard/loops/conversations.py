@@ -109,6 +109,8 @@ class Conversations:
         for one in found:
             if turn.position > one.position and self._recurs(turn, shown, back):
                 continue
+            if self.ids_recur and turn.position != one.position:
+                continue
             if (self.ids_recur or not one.head or one.head != shown.head) and not self._agrees(one, shown, back):
                 continue
             return one
@@ -142,7 +144,7 @@ class Conversations:
                 return True
             if turn is None:
                 # The request was trimmed, or it is another conversation's beginning.
-                return one is not start or not self.ids_recur or start.head == shown.head
+                return not self.ids_recur or start.head == shown.head
             if before.name != self._answers.named(turn.ids) or not _same(before, turn):
                 return False
             one = before
