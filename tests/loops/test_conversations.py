@@ -119,6 +119,16 @@ def test_a_window_of_one_round_is_counted_by_its_callers_answers(memory: LoopMem
     assert found == [0, 0, 2, 3, 4]
 
 
+def test_constant_ids_in_a_window_of_two_rounds_are_counted_by_the_answers(memory: LoopMemory) -> None:
+    found = [asked(memory, [TASK])]
+    rounds = [turns("", [("read", None, "same")], ids=["x"]) for _ in range(5)]
+    for end in range(1, 6):
+        answered(memory, end, "x")
+        found.append(asked(memory, talk(*rounds[max(0, end - 2) : end])))
+
+    assert found == [0, 0, 2, 3, 4, 5]
+
+
 def test_results_that_were_shortened_since_are_still_the_same_rounds(memory: LoopMemory) -> None:
     found = []
     for end in range(1, 5):

@@ -14,6 +14,7 @@ __all__ = ["Conversations"]
 _VOICED_MAX: Final = 64
 _HEADS_MAX: Final = 64
 _UNKNOWN: Final = -1
+_UNMARKED: Final = (0, 0)
 
 
 class Conversations:
@@ -101,20 +102,32 @@ class Conversations:
             # An answer with these ids came after they were noted: they are another round's.
             self.ids_recur = True
             return None
-        found = [one for one in candidates if _same(one, turn)]
+        found = [one for one in candidates if self._same(one, turn)]
         linked = next((one for one in found if one.answer == before), None) if before else None
-        if linked is not None and self._agrees(linked, shown, back):
-            return linked
+        placed = self._placed(found, turn, shown, back)
+        if linked is not None and linked is not placed and self._agrees(linked, shown, back):
+            # The ids recur, and the request was trimmed or its caller has several conversations: these end in a leaf.
+            return placed if placed is not None and self._is_leaf(placed) else linked
+        if placed is not None:
+            placed.head = shown.head
+            return placed
+        return None if back == 0 or self.ids_recur or found else self._rewritten(turn, candidates, shown.head)
+
+    def _placed(self, found: list[Round], turn: Turn, shown: Shown, back: int) -> Round | None:
+        """Of the rounds that asked for and got the same the one at the turn's place in its conversation."""
         found.sort(key=lambda one: (one.position == turn.position, one.seq), reverse=True)
         for one in found:
             if turn.position > one.position and self._recurs(turn, shown, back):
                 continue
             if self.ids_recur and turn.position != one.position:
                 continue
-            if (self.ids_recur or not one.head or one.head != shown.head) and not self._agrees(one, shown, back):
-                continue
-            return one
-        return None if back == 0 or self.ids_recur or found else self._rewritten(turn, candidates, shown.head)
+            known = one.head and one.head == shown.head and not self.ids_recur
+            if known or self._agrees(one, shown, back):
+                return one
+        return None
+
+    def _is_leaf(self, one: Round) -> bool:
+        return all(other.parent != one.seq for other in self.track.rounds.values())
 
     def _is_expected(self, turn: Turn) -> bool:
         """Whether an answer asked for it whose round was not noted."""
@@ -145,7 +158,7 @@ class Conversations:
             if turn is None:
                 # The request was trimmed, or it is another conversation's beginning.
                 return not self.ids_recur or start.head == shown.head
-            if before.name != self._answers.named(turn.ids) or not _same(before, turn):
+            if before.name != self._answers.named(turn.ids) or not self._same(before, turn):
                 return False
             one = before
         return True
@@ -155,8 +168,7 @@ class Conversations:
         asked = turn.marks[0]
         for one in reversed(candidates):
             if one.marks[0] == asked and one.head == head and turn.position <= one.position:
-                has_child = any(other.parent == one.seq for other in self.track.rounds.values())
-                return None if has_child else one
+                return one if self._is_leaf(one) else None
         return None
 
     def _answer_of(self, turn: Turn) -> Answer | None:
@@ -224,8 +236,12 @@ class Conversations:
             found.append(seen._replace(transient=True) if exempt else seen)
         return found
 
-
-def _same(one: Round, turn: Turn) -> bool:
-    """Whether a round asked for the same and got the same, as far as it is known."""
-    marks = one.marks
-    return marks == turn.marks or all(a in (0, b) or b == 0 for a, b in zip(marks, turn.marks, strict=True))
+    def _same(self, one: Round, turn: Turn) -> bool:
+        """Whether a round asked for the same and got the same."""
+        if one.marks == _UNMARKED:
+            # Another process noted it: there only the digests are the same.
+            seen = Round(0, "", self._seen(turn, None)).seen
+            if any(old.blocked for old in one.seen) or [now.pair for now in seen] == [old.pair for old in one.seen]:
+                one.marks = turn.marks
+        asked, got = one.marks
+        return got == turn.marks[1] and (asked == turn.marks[0] or 0 in (asked, turn.marks[0]))
