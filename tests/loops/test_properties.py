@@ -188,3 +188,21 @@ def test_hostile_tools_never_raise(value: Any) -> None:
     memory.returned("t", value, value, began_s=0, ended_s=1, loops=LOOPS)
 
     assert memory.calling("t", value, LOOPS) is not None
+
+
+STEPS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1), st.sampled_from(["same", "other"])), max_size=40)
+
+
+@given(STEPS, st.sampled_from(["go", "go {of}"]), st.sampled_from(["{at}", "{of}_{at}"]), st.integers(0, 40))
+def test_conversations_in_turns_find_what_each_finds_alone(
+    steps: list[Any], task: str, ids: str, restart_at: int
+) -> None:
+    together, alone = LoopMemory(key=b"k"), [LoopMemory(key=b"k") for _ in range(4)]
+    talks: list[list[dict[str, Any]]] = [[{"role": "user", "content": task.format(of=of)}] for of in range(4)]
+
+    for at, (of, argument, result) in enumerate(steps):
+        if at == restart_at:
+            together = LoopMemory.load(json.loads(json.dumps(together.dump())), key=b"k")
+        talks[of] += turns(ids.format(of=of, at=len(talks[of])), [("read", {"n": argument}, result)])
+        found, expected = (memory.asked(talks[of], LOOPS) for memory in (together, alone[of]))
+        assert (found.repeats if found else 0) == (expected.repeats if expected else 0)
