@@ -8,7 +8,7 @@ text at its end, and a cache mark in it stays where it was.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -85,8 +85,9 @@ def budget_note(label: str, states: Sequence[AccountState], wall: tuple[timedelt
 
 def _changed(message: Any, field: str, value: Any) -> Any:
     """A copy of a message, a library's object too, with another value; None where it has no such copy."""
-    if isinstance(message, Mapping):
-        return {**mapping_of(message), field: value}
+    fields = mapping_of(message)
+    if fields:
+        return {**fields, field: value}
     copied = getattr(message, "model_copy", None)
     return copied(update={field: value}) if callable(copied) else None
 
