@@ -122,9 +122,10 @@ def test_words_put_into_the_models_mouth_are_left_alone(make_guard: MakeGuard, m
     prefilled = [*ask(), {"role": "assistant", "content": "The answer is"}]
 
     with guard.run("digest", budget=tg.Budget(usd="0.10"), ladder=tg.Ladder(steer_at=0.0)):
+        pennies(guard, server, 1)
         guard.completion(PENNY, prefilled, max_tokens=400, **at(server))
 
-    assert server.requests[0].messages == prefilled
+    assert server.requests[1].messages == prefilled
     assert told == []
 
 
@@ -210,6 +211,16 @@ def test_a_model_without_a_price_does_not_answer_instead(make_guard: MakeGuard, 
 
     assert server.requests[0].model == "penny"
     assert [(fault.where, fault.error.code) for fault in faults] == [("ladder", "unpriceable")]  # type: ignore[attr-defined]
+
+
+def test_where_unknown_prices_are_observed_any_model_may_answer(make_guard: MakeGuard, make_server: MakeServer) -> None:
+    server, guard = make_server(), make_guard(prices=tg.Prices(PRICES, unknown="observe"))
+
+    ladder = tg.Ladder(reroute_at=0.0, reroute_to="openai/nobody-knows-it")
+    with guard.run("digest", budget=tg.Budget(calls=9), ladder=ladder):
+        pennies(guard, server, 1)
+
+    assert server.requests[0].model == "nobody-knows-it"
 
 
 def test_a_cap_that_was_raised_is_known_with_the_next_call(make_guard: MakeGuard, make_server: MakeServer) -> None:

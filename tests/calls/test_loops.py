@@ -381,6 +381,102 @@ def test_a_method_of_another_object_is_another_call(make_guard: MakeGuard) -> No
     assert answers == [[]] * 7
 
 
+async def test_a_stop_inside_a_coroutine_is_no_failure_of_it(make_guard: MakeGuard) -> None:
+    guard = make_guard()
+
+    @guard.tool
+    async def research() -> str:
+        raise tg.BudgetExceeded("spent", scope="inner", scope_key="run:x")
+
+    async with guard.run("agent"):
+        for _ in range(8):
+            with pytest.raises(tg.BudgetExceeded):
+                await research()
+
+
+def test_a_tool_of_a_run_that_another_process_resumed_runs_again(
+    make_guard: MakeGuard, make_server: MakeServer, tmp_path: Path
+) -> None:
+    server = make_server()
+    one, other = (make_guard(str(tmp_path / "spend.db")) for _ in range(2))
+
+    @one.tool
+    def read() -> str:
+        return "text"
+
+    with one.run("agent") as run:
+        with pytest.raises(tg.LoopDetected):
+            one.completion(PENNY, turns(["same"] * STOP_AT), **at(server))
+        with pytest.raises(tg.LoopDetected):
+            read()
+        other.resume(run.id, why="it waits for a build")
+        assert read() == "text"
+
+
+def test_who_heard_of_a_stop_and_remembers_nothing_can_resume(
+    make_guard: MakeGuard, make_server: MakeServer, tmp_path: Path
+) -> None:
+    server = make_server()
+    one, other = make_guard(str(tmp_path / "spend.db"), loops=False), make_guard(str(tmp_path / "spend.db"))
+
+    with one.run("agent") as run:
+        with other.join(run.token()), pytest.raises(tg.LoopDetected):
+            other.completion(PENNY, turns(["same"] * STOP_AT), **at(server))
+        with pytest.raises(tg.LoopDetected):
+            one.completion(PENNY, ask(), **at(server))
+        one.resume(run.id, why="it waits for a build")
+        one.completion(PENNY, ask(), **at(server))
+
+    assert server.count == 1
+
+
+def monologue() -> list[dict[str, Any]]:
+    said = [{"role": "assistant", "content": f"Thinking, step {number}."} for number in range(STEER_AT)]
+    return [*ask(), *said]
+
+
+@pytest.mark.parametrize(
+    ("rule", "conversation"),
+    [
+        ("cycle", [*ask(), *(one for _ in range(3) for one in (*turns(["a"])[1:], *turns(["b"], "{}")[1:]))]),
+        ("same_call_same_error", turns(["Error: no such file"] * STEER_AT)),
+        ("monologue", monologue()),
+    ],
+)
+def test_each_rule_says_what_it_found(
+    make_guard: MakeGuard, make_server: MakeServer, rule: str, conversation: list[dict[str, Any]]
+) -> None:
+    server, guard = make_server(), make_guard()
+    told: list[tg.events.Looped] = []
+    guard.on(tg.events.Looped, told.append)
+    numbered = [dict(message) for message in conversation]
+    for place, message in enumerate(numbered):
+        if message.get("tool_calls"):
+            message["tool_calls"] = [{**message["tool_calls"][0], "id": f"id{place}"}]
+        elif message["role"] == "tool":
+            message["tool_call_id"] = f"id{place - 1}"
+
+    with guard.run("agent", ladder=tg.Ladder(loops=tg.Loops(off=["same_call_same_result"]))):
+        guard.completion(PENNY, numbered, **at(server))
+
+    assert [(one.rule, one.rung) for one in told] == [(rule, "steer")]
+    assert told[0].sentence.startswith("run 'agent' repeats itself: ")
+    assert noted(server) == [0]
+
+
+def test_of_many_prompts_that_repeat_the_latest_are_remembered(make_guard: MakeGuard, make_server: MakeServer) -> None:
+    server, guard = make_server(Reply(text="same answer")), make_guard()
+
+    with guard.run("agent"):
+        for number in range(40):
+            for _ in range(STEER_AT):
+                guard.completion(PENNY, ask(number), **at(server))
+        guard.completion(PENNY, ask(0), **at(server))
+        guard.completion(PENNY, ask(39), **at(server))
+
+    assert noted(server) == [121]
+
+
 def test_a_stop_inside_a_tool_is_no_failure_of_the_tool(make_guard: MakeGuard) -> None:
     guard = make_guard()
 

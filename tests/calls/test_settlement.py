@@ -284,6 +284,15 @@ def test_a_stream_that_goes_in_circles_is_read_on_where_the_ledger_cannot_stop_i
     assert {fault.where for fault in till.faults} == {"loops"}
 
 
+def test_a_stream_that_goes_in_circles_is_closed_also_where_nothing_is_remembered() -> None:
+    till = Till(ScriptedReply("over and over " * 40, usage=TEXT), ledger=Leaving("secret"))
+
+    with till.guard as guard, guard.run("agent") as run, pytest.raises(tg.LoopBlocked):
+        list(guard.completion(NANO, ask(), stream=True))
+
+    assert [loop.rule for loop in run.receipt().loops] == ["text_tail"]
+
+
 def test_a_rule_that_trips_over_a_text_breaks_no_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     def trips(*_: Any) -> None:
         raise RuntimeError("no such word")

@@ -90,10 +90,9 @@ def goes_on(node: Node, parts: Parts) -> None:
     known = node.stopped
     with parts.tree_lock:
         if isinstance(known, LoopDetected):
-            fingerprint = known.evidence["fingerprint"]
             if node.memory is not None:
                 with node.memory.lock:
-                    node.memory.forgive(fingerprint)
+                    node.memory.forgive(str(known.evidence.get("fingerprint", "")))
             node.pending.clear()
             node.streams_seen.clear()
         node.began_s = parts.clock.monotonic()
@@ -138,7 +137,7 @@ def close_and_raise(error: SpendStopped, owner: Node, node: Node | None, parts: 
         would_have(error, node, parts)
         return
     yield from raise_standing(node or owner)
-    if _same_stop(owner.stopped, error):
+    if _same_loop(owner.stopped, error):
         goes_on(owner, parts)  # This process remembers the stop and the ledger no longer does: somebody ended it.
         return
     yield from close_scope(error, owner.id, node, parts)
@@ -152,12 +151,11 @@ def raise_standing(node: Node) -> Flow[None]:
         raise error_from(standing[0])
 
 
-def _same_stop(known: SpendStopped | None, error: SpendStopped) -> bool:
-    if known is None or type(known) is not type(error):
+def _same_loop(known: SpendStopped | None, error: SpendStopped) -> bool:
+    """Whether a remembered stop was by this very repetition; other rules look after the ledger has granted."""
+    if not isinstance(known, LoopDetected) or not isinstance(error, LoopDetected):
         return False
-    if isinstance(known, LoopDetected) and isinstance(error, LoopDetected):
-        return bool(known.evidence["fingerprint"] == error.evidence["fingerprint"])
-    return all(known.facts.get(name) == error.facts.get(name) for name in ("unit", "kind"))
+    return known.evidence.get("fingerprint") == error.evidence.get("fingerprint")
 
 
 def would_have(error: TokenguardError, node: Node | None, parts: Parts) -> None:

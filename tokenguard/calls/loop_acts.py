@@ -17,6 +17,7 @@ from tokenguard.core import events
 from tokenguard.core.ladder import Rung
 from tokenguard.core.looping import LOOPED
 from tokenguard.core.money import Money
+from tokenguard.core.untrusted import mapping_of
 from tokenguard.errors import LedgerError, LoopBlocked, LoopDetected, SpendStopped
 from tokenguard.loops.memory import LoopMemory
 
@@ -190,7 +191,8 @@ def kept(run: Node, parts: Parts, *, now: bool = False) -> Flow[None]:
 
 def forgive_in_books(run_id: str, stops: Sequence[Closure], node: Node | None, parts: Parts) -> None:
     """A person ended stops: where they were repetitions, no process that goes on with the run finds these again."""
-    found = [one.facts["evidence"]["fingerprint"] for one in stops if one.code == LoopDetected.code]
+    loops = [mapping_of(one.facts.get("evidence")) for one in stops if one.code == LoopDetected.code]
+    found = [str(evidence["fingerprint"]) for evidence in loops if "fingerprint" in evidence]
     if not found:
         return
     memory = node.memory if node is not None else None
