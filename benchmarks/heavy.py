@@ -5,6 +5,7 @@ HEAVY = (
     "genai_prices",
     "httpx",
     "litellm",
+    "model2vec",
     "numpy",
     "opentelemetry",
     "pydantic",

@@ -180,6 +180,8 @@ DOORS = {
     "alembic": "tokenguard/ledger/migrate.py",
     "genai_prices": "tokenguard/pricing/",
     "litellm": "tokenguard/backends/litellm.py",
+    "model2vec": "tokenguard/loops/semantic.py",
+    "numpy": "tokenguard/loops/semantic.py",
     "rfc8785": "tokenguard/loops/canonical.py",
     "sqlalchemy": "tokenguard/ledger/",
     "tenacity": "tokenguard/backends/retry.py",

@@ -133,6 +133,22 @@ def test_prices_are_a_file_beside_this_one_or_this_very_file(project: Path) -> N
     assert nowhere is None
 
 
+def test_a_model_for_similar_answers_is_a_folder_beside_the_file(project: Path) -> None:
+    write(project, '[loops]\nsimilar_by = "models/potion"\nsimilar_at = 0.8\n')
+
+    loops = load(project).rungs().loops
+
+    assert loops is not None
+    assert (loops.similar_by, loops.similar_at) == (str(project / "models" / "potion"), 0.8)
+
+
+def test_a_similarity_that_cannot_be_meant_names_the_file(project: Path) -> None:
+    write(project, "[loops]\nsimilar_at = 90\n")
+
+    with pytest.raises(SettingsError, match=r"tokenguard\.toml: similar_at=90"):
+        load(project)
+
+
 def test_a_file_gives_budgets_to_any_scope(project: Path) -> None:
     write(
         project,

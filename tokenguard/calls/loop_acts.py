@@ -48,6 +48,7 @@ _SAVE_EVERY_S: Final = 1.0
 _TOLD_MAX: Final = 64
 _ASSUMPTION: Final = "one more repetition at their mean cost"
 _DONE: Final = {
+    Rung.WARN: "Nothing is sent differently.",
     Rung.STEER: "The model is told.",
     Rung.BLOCK: "The next one is refused.",
     Rung.STOP: "The run is stopped.",
@@ -221,14 +222,15 @@ def tell(finding: Finding, rung: Rung, run: Node, parts: Parts, **more: int) -> 
             run.told.pop(next(iter(run.told)))
     if told == (finding.repeats, rung) and not wasted_pico:
         return
-    refused = rung is not Rung.STEER and parts.enforce
+    applied = parts.enforce or rung is Rung.WARN
+    refused = rung in (Rung.BLOCK, Rung.STOP) and parts.enforce
     event = events.Looped(
         at=parts.clock.now(),
         run_id=run.id,
         scope_key=f"run:{run.id}",
-        sentence=f"{_what(finding, run)} {_DONE[rung] if parts.enforce else 'Observing: nothing is done.'}",
+        sentence=f"{_what(finding, run)} {_DONE[rung] if applied else 'Observing: nothing is done.'}",
         rung=rung.value,
-        applied=parts.enforce,
+        applied=applied,
         rule=finding.rule,
         repeats=finding.repeats,
         evidence={**finding.evidence(), **more},
@@ -258,6 +260,8 @@ def _what(finding: Finding, run: Node) -> str:
             what = f"{finding.repeats} messages in a row without a tool or an answer to them"
         case "text_tail":
             what = f"a stream of {subject} said the same words {times} over"
+        case "similar_answers":
+            what = f"{subject} gave similar answers {times} in the last {finding.window}"
         case _:
             what = f"{subject} gave the same for the same {times} in the last {finding.window} rounds"
     return f"{run.kind} {run.name!r} repeats itself: {what} ({finding.rule})."

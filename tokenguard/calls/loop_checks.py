@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tokenguard.calls.attempt import UNSEEN
 from tokenguard.calls.loop_acts import block, kept, refuse_or_stop, rung_of, safely, stop, stop_after, tell, watched
+from tokenguard.calls.similar import warned
 from tokenguard.calls.steering import repeat_note, with_note
 from tokenguard.core import events
 from tokenguard.core.books import Status
@@ -118,6 +119,8 @@ def learned(sent: Sent, part: Part, booking: Booking, parts: Parts) -> Flow[None
         parts,
     )
     yield from _found_after(finding, prompt, watch, parts)
+    if finding is None or rung_of(finding, watch.loops) is None:
+        yield from warned(sent, part, watch, parts)
 
 
 def before_tool(use: ToolUse, parts: Parts) -> Flow[Finding | None]:

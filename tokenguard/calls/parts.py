@@ -23,6 +23,7 @@ from tokenguard.core.events import Event
 from tokenguard.core.forks import renew_in_children
 from tokenguard.core.ids import Ids
 from tokenguard.core.ports import Backend, Ledger, PriceBook, RetryPolicy, TokenCounter
+from tokenguard.loops.semantic import Embedder
 
 if TYPE_CHECKING:
     from tokenguard.errors import SpendStopped
@@ -79,6 +80,8 @@ class Parts:
     """Keys the digests of what runs repeat, the same for every process of the ledger; None: not asked for yet."""
     tool_keys: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """What makes two calls of a guarded tool equal, by its name, where not all arguments do."""
+    embedders: dict[str, Embedder] = field(default_factory=dict[str, "Embedder"])
+    """What finds answers similar, by the folder of its model."""
     shares: Shares = field(default_factory=Shares)
     """How much of the caps is spent, as this process saw it last."""
     lines: Lines = field(default_factory=Lines)

@@ -86,7 +86,7 @@ def unpriced(since: Since = None, until: Until = None, as_json: Json = False, da
 def loops(
     *, since: Since = None, until: Until = None, limit: Limit = None, as_json: Json = False, database: Database = None
 ) -> None:
-    """Repetitions that were steered, blocked or stopped: what they wasted, and what stopping them averted."""
+    """Repetitions that were warned of, steered, blocked or stopped; what they wasted, and what stopping averted."""
     began, ends = _window(since, until)
     with opened(database) as ledger:
         report = loop_report(ledger, since=began, until=ends)
@@ -97,7 +97,12 @@ def loops(
         say(f"Nothing was found to repeat itself in that time. Ledger: {place}")
     else:
         show(report.table(limit))
-        say("", "wasted: what the repetitions after the first one cost.", report.assumption, f"ledger: {place}")
+        say(
+            "",
+            "wasted: what the repetitions after the first one cost.",
+            report.assumption,
+            f"ledger: {place}",
+        )
 
 
 def _window(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:

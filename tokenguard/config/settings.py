@@ -58,6 +58,8 @@ class _LoopsTable(BaseModel):
     window: int = 10
     off: tuple[str, ...] = ()
     blocked: Literal["message", "raise"] = "message"
+    similar_by: str | None = None
+    similar_at: float = 0.9
 
     def loops(self) -> Loops:
         """The value; TOML has no null, so a rung is switched off by `false`."""
@@ -67,6 +69,8 @@ class _LoopsTable(BaseModel):
             window=self.window,
             off=self.off,
             blocked=self.blocked,
+            similar_by=self.similar_by,
+            similar_at=self.similar_at,
         )
 
 
@@ -233,6 +237,9 @@ def _read(path: Path) -> dict[str, Any]:
         settings["prices"] = str(path.parent / document["prices"])
     elif mapping_of(document.get("prices")) or mapping_of(document.get("alias")):
         settings["prices"] = str(path)
+    loops = mapping_of(document.get("loops"))
+    if isinstance(folder := loops.get("similar_by"), str) and folder:
+        settings["loops"] = {**loops, "similar_by": str(path.parent / Path(folder).expanduser())}
     return settings
 
 

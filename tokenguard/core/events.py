@@ -112,16 +112,16 @@ class Clamped(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Looped(Event):
-    """A repetition reached a rung: it is steered, blocked or stopped. Sent each time one acts."""
+    """A repetition reached a rung: it is warned of, steered, blocked or stopped. Sent each time one acts."""
 
     rung: str
-    """`steer`, `block` or `stop`."""
+    """`warn`, `steer`, `block` or `stop`."""
     applied: bool
-    """False: observing, nothing was done."""
+    """False: observing, nothing was done. A warning does nothing but to be said, so it always is."""
     rule: str
     repeats: int
     evidence: Mapping[str, Any]
-    """Subject, fingerprint, window, argument names and sizes; never text."""
+    """Subject, fingerprint, window, argument names and sizes, the lowest similarity in percent; never text."""
     wasted: Money
     """What its repetitions cost that was not told before: the amounts of several events add up, each cent once."""
     averted: Money

@@ -6,15 +6,16 @@ may be off, and each one that acts is an event with its evidence.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, cast
 
 from tokenguard.errors import BadAmount
 
-__all__ = ["RULES", "Blocked", "Ladder", "Loops", "Rung"]
+__all__ = ["RULES", "SIMILAR_FROM", "Blocked", "Ladder", "Loops", "Rung"]
 
 Blocked: TypeAlias = Literal["message", "raise"]
 
@@ -26,9 +27,12 @@ RULES: Final = (
     "monologue",
     "text_tail",
     "refetch",
+    "similar_answers",
 )
 """The repetition rules, by the names that events, reports and `Loops(off=)` use."""
 
+SIMILAR_FROM: Final = 3
+"""So many answers that say the same in other words are a warning."""
 
 _FEWEST: Final = 2
 _LONGEST_WINDOW: Final = 100
@@ -39,6 +43,8 @@ _SHORTEST_ANSWER: Final = 256
 class Rung(StrEnum):
     """What was done, from the mildest to the last."""
 
+    WARN = "warn"
+    """It is said, and nothing is sent differently: the evidence is no proof."""
     STEER = "steer"
     """The model is told: what is left, or what repeats."""
     SHRINK = "shrink"
@@ -58,7 +64,8 @@ class Loops:
     """From how many equal rounds on a repetition is steered, blocked and stopped. None: that rung is off.
 
     Raises:
-        BadAmount: a count below 2, counts that do not rise, a window that cannot hold them, or an unknown rule.
+        BadAmount: a count below 2, counts that do not rise, a window that cannot hold them, an unknown rule, or a model
+            or similarity that cannot be meant.
     """
 
     steer_at: int | None
@@ -73,6 +80,11 @@ class Loops:
     """Rules that do not act, by name."""
     blocked: Blocked
     """What a blocked tool does: give the model a `message` to act on, or `raise` `LoopBlocked`."""
+    similar_by: str | None
+    """The folder of a model2vec model, by which answers that say the same in other words are warned of; None: none are.
+    Needs the extra `semantic`. Nothing is downloaded."""
+    similar_at: float
+    """From this cosine on two answers are similar: above 0, at most 1. What is right depends on the model."""
 
     def __init__(
         self,
@@ -83,6 +95,8 @@ class Loops:
         window: int = 10,
         off: Collection[str] = (),
         blocked: Blocked = "message",
+        similar_by: str | os.PathLike[str] | None = None,
+        similar_at: float = 0.9,
     ) -> None:
         rungs = [("steer_at", steer_at), ("block_at", block_at), ("stop_at", stop_at)]
         counts = [(name, count) for name, count in rungs if count is not None]
@@ -102,7 +116,9 @@ class Loops:
             raise BadAmount(f"off={unknown}: no such rule. The rules are {', '.join(RULES)}.", amount=repr(off))
         if blocked not in ("message", "raise"):
             raise BadAmount(f"blocked={blocked!r}: choose 'message' or 'raise'.", amount=repr(blocked))
-        for name, value in [*rungs, ("window", window), ("off", frozenset(off)), ("blocked", blocked)]:
+        folder = _folder(similar_by, similar_at, window)
+        values = (steer_at, block_at, stop_at, window, frozenset(off), blocked, folder, similar_at)
+        for name, value in zip(self.__dataclass_fields__, values, strict=True):
             object.__setattr__(self, name, value)
 
     def rung(self, repeats: int) -> Rung | None:
@@ -114,6 +130,22 @@ class Loops:
         if self.steer_at is not None and repeats >= self.steer_at:
             return Rung.STEER
         return None
+
+
+def _folder(similar_by: Any, similar_at: Any, window: int) -> str | None:
+    """The folder as text, once what goes with it can be meant."""
+    if type(similar_at) not in (int, float) or not 0 < similar_at <= 1:
+        raise BadAmount(f"similar_at={similar_at!r}: give a cosine above 0, at most 1.", amount=repr(similar_at))
+    if similar_by is None:
+        return None
+    # Anybody's path: what its type parameter is matters to nobody here.
+    path = cast("str | os.PathLike[Any]", similar_by)
+    folder: Any = os.fspath(path) if isinstance(similar_by, str | os.PathLike) else ""
+    if not isinstance(folder, str) or not folder.strip():
+        raise BadAmount(f"similar_by={path!r}: give the path of a folder.", amount=repr(path))
+    if window < SIMILAR_FROM:
+        raise BadAmount(f"similar_by needs a window of {SIMILAR_FROM} answers or more, not {window}.", amount=window)
+    return folder
 
 
 _DEFAULT_LOOPS: Final = Loops()

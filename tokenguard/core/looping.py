@@ -16,7 +16,7 @@ __all__ = ["LOOPED", "LoopSpend", "done_about", "loop_spends"]
 LOOPED: Final = "looped"
 """The kind of the guard events that `core.events.Looped` becomes."""
 
-_DONE: Final = {Rung.STEER: "steered", Rung.BLOCK: "blocked", Rung.STOP: "stopped"}
+_DONE: Final = {Rung.WARN: "warned", Rung.STEER: "steered", Rung.BLOCK: "blocked", Rung.STOP: "stopped"}
 _HEIGHT: Final = {rung: place for place, rung in enumerate(Rung)}
 
 

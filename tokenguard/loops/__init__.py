@@ -1,1 +1,1 @@
-"""Pure evidence and rules for runs that repeat themselves."""
+"""Evidence and rules for runs that repeat themselves; pure, but for the model that `semantic` reads."""

@@ -18,6 +18,7 @@ from tokenguard.loops.evidence import FOLDED_PREFIX, Ending, Shown, ending, reas
 from tokenguard.loops.finding import Finding
 from tokenguard.loops.rounds import Digester, Round, of_state
 from tokenguard.loops.rules import about_to_repeat, found, history_of, strongest
+from tokenguard.loops.semantic import SimilarAnswers
 from tokenguard.loops.track import FEW, ROUNDS_MAX, Track, counts, keep
 
 __all__ = ["LoopMemory"]
@@ -44,6 +45,8 @@ class LoopMemory:
     """Something happened since the last `dump`."""
     lock: threading.RLock
     """Its own, for a user's `loop_key` function may run under it. Renewed in forked children."""
+    similar: SimilarAnswers
+    """The latest answers by what they mean; never dumped."""
 
     def __init__(self, *, key: bytes = b"", keys: Mapping[str, Any] = _ALL, folded: str = FOLDED_PREFIX) -> None:
         """An empty memory.
@@ -57,6 +60,7 @@ class LoopMemory:
         self.renew_lock()
         renew_in_children(self)
         self._digester = Digester(key, folded)
+        self.similar = SimilarAnswers(self._digester)
         self._answers = Answers(self._digester, keys)
         self._talks = Conversations(self._digester, self._answers)
         self._tools = Track()
