@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tokenguard.calls.receipts import receipt_of
     from tokenguard.core import events
     from tokenguard.core.budget import Budget, Limits
+    from tokenguard.core.folding import Folding
     from tokenguard.core.ladder import Ladder, Loops
     from tokenguard.core.money import Money
     from tokenguard.core.receipt import CallReceipt, Receipt
@@ -57,6 +58,7 @@ __all__ = [
     "CallTooLarge",
     "DepthExceeded",
     "FanOutExceeded",
+    "Folding",
     "Guard",
     "HeadroomBusy",
     "Ladder",
@@ -90,6 +92,7 @@ _HOMES = {
     "receipt_of": "tokenguard.calls.receipts",
     "events": "tokenguard.core",
     "Budget": "tokenguard.core.budget",
+    "Folding": "tokenguard.core.folding",
     "Ladder": "tokenguard.core.ladder",
     "Limits": "tokenguard.core.budget",
     "Loops": "tokenguard.core.ladder",

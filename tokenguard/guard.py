@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from tokenguard.assembly import Ports, assemble
 from tokenguard.calls.acts import Acts
-from tokenguard.calls.call import Call, targets_of
-from tokenguard.calls.callers import call_in
+from tokenguard.calls.completions import Calls
 from tokenguard.calls.corrections import Corrections
 from tokenguard.calls.decorate import bound, decorator, name_of, scoped
-from tokenguard.calls.drive import adrive, drive
-from tokenguard.calls.flow import Opened, guarded
+from tokenguard.calls.folds import Folds
 from tokenguard.calls.home import Home
 from tokenguard.calls.hub import Hub
-from tokenguard.calls.iterate import AsyncStream, Stream
 from tokenguard.calls.lifecycle import close_parts, look_after
 from tokenguard.calls.parts import LateParts
 from tokenguard.calls.run import Run
@@ -28,6 +23,7 @@ from tokenguard.calls.tool import LoopKey, guarded_tool
 from tokenguard.core import events
 from tokenguard.core.books import Kind
 from tokenguard.core.budget import Budget, Limits
+from tokenguard.core.folding import Folding, LevelName
 from tokenguard.core.ids import RandomIds
 from tokenguard.core.ladder import Ladder, Loops
 from tokenguard.core.money import UsdLike
@@ -52,7 +48,7 @@ Mode = Literal["enforce", "observe"]
 Busy = Literal["wait", "raise"]
 
 
-class Guard(Corrections):
+class Guard(Calls, Folds, Corrections):
     """Stands between agent code and its providers: prices every call, holds its worst case, and stops at the caps.
 
     Nothing is opened before the first call or run. Every argument may also come from the environment
@@ -77,6 +73,8 @@ class Guard(Corrections):
         unattributed: Cap for calls outside any run; $1 a day unless given.
         ladder: What is done before a call must be refused or stopped, everywhere under this guard.
         loops: When repetition is steered, blocked and stopped; False switches its rules off. Goes over the ladder's.
+        prompt: What is done to prompts before they are sent: a level (`"off"`, `"compact"`, `"lossless"`), or a
+            `Folding`. `"compact"` unless given: JSON results without blanks, terminal codes removed.
         baggage_hosts: Hosts that are sent the current run's token, as W3C baggage; exact names, `"host"` or
             `"host:port"`.
         trust_baggage: `join_baggage` believes what callers of this service send.
@@ -105,6 +103,7 @@ class Guard(Corrections):
         unattributed: Budget | None = None,
         ladder: Ladder | None = None,
         loops: Loops | bool | None = None,
+        prompt: LevelName | Folding | None = None,
         baggage_hosts: Sequence[str] | None = None,
         trust_baggage: bool | None = None,
         backend: Backend | None = None,
@@ -124,6 +123,7 @@ class Guard(Corrections):
             "spool": None if spool is None else os.fspath(spool),
             "ladder": ladder,
             "loops": loops,
+            "prompt": prompt,
             "baggage_hosts": None if baggage_hosts is None else tuple(baggage_hosts),
             "trust_baggage": trust_baggage,
         }
@@ -137,39 +137,6 @@ class Guard(Corrections):
         self._home.inherited = self._acts.inherited
         self._closed = False
         look_after(self)
-
-    # ---- calls ------------------------------------------------------------------------------------------------------
-
-    def completion(self, model: str, messages: Sequence[Any], **options: Any) -> Any:
-        """`litellm.completion`, guarded: the same arguments, the same reply or stream, with its receipt.
-
-        Raises:
-            SpendStopped: the scope is closed; nothing was sent.
-            SpendRefused: this call was not sent; the run lives.
-            LedgerUnavailable: the books cannot answer; nothing was sent.
-            Exception: whatever the provider raised, untouched, with a note about the money.
-        """
-        return self._call("chat", model, messages, options)
-
-    async def acompletion(self, model: str, messages: Sequence[Any], **options: Any) -> Any:
-        """`litellm.acompletion`, guarded; see `completion`."""
-        return await self._acall("chat", model, messages, options)
-
-    def responses(self, model: str, input: Any, **options: Any) -> Any:  # noqa: A002  # LiteLLM's own name
-        """`litellm.responses`, guarded; see `completion`."""
-        return self._call("responses", model, input, options)
-
-    async def aresponses(self, model: str, input: Any, **options: Any) -> Any:  # noqa: A002  # LiteLLM's own name
-        """`litellm.aresponses`, guarded; see `completion`."""
-        return await self._acall("responses", model, input, options)
-
-    def embedding(self, model: str, input: Any, **options: Any) -> Any:  # noqa: A002  # LiteLLM's own name
-        """`litellm.embedding`, guarded; see `completion`."""
-        return self._call("embeddings", model, input, options)
-
-    async def aembedding(self, model: str, input: Any, **options: Any) -> Any:  # noqa: A002  # LiteLLM's own name
-        """`litellm.aembedding`, guarded; see `completion`."""
-        return await self._acall("embeddings", model, input, options)
 
     # ---- runs -------------------------------------------------------------------------------------------------------
 
@@ -330,26 +297,6 @@ class Guard(Corrections):
     def late(self) -> LateParts:
         """The ports behind the facade, for tests and tools; assembled when they are first needed."""
         return self._late
-
-    def _call(self, operation: str, model: str, content: Any, options: Mapping[str, Any]) -> Any:
-        parts = self._late.get()
-        call = self._parse(operation, model, content, options, parts=parts, opened_by=threading.get_ident())
-        reply = drive(guarded(call, parts), parts)
-        return Stream(reply, parts) if isinstance(reply, Opened) else reply
-
-    async def _acall(self, operation: str, model: str, content: Any, options: Mapping[str, Any]) -> Any:
-        parts = await self._late.aget()
-        call = self._parse(operation, model, content, options, parts=parts, opened_by=asyncio.current_task())
-        reply = await adrive(guarded(call, parts), parts, heavy=parts.counter.is_heavy(call.content))
-        return AsyncStream(reply, parts) if isinstance(reply, Opened) else reply
-
-    def _parse(
-        self, operation: str, model: str, content: Any, options: Mapping[str, Any], *, parts: Parts, opened_by: object
-    ) -> Call:
-        if self._closed:
-            raise SetupError("this guard was closed; make a new one.")
-        targets = targets_of(operation, model, content, options, parts.terms)
-        return call_in(self._home.paying(model), operation, content, targets, parts=parts, opened_by=opened_by)
 
     def _new(
         self,

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, InstanceOf, ValidationError, field_v
 
 from tokenguard.core.account import Scope, scope_key
 from tokenguard.core.budget import Budget
+from tokenguard.core.folding import Folding, LevelName, Recovery
 from tokenguard.core.ladder import Ladder, Loops
 from tokenguard.core.untrusted import mapping_of
 from tokenguard.errors import BadAmount, SettingsError
@@ -90,6 +91,25 @@ class _LadderTable(BaseModel):
         return Ladder(**self.model_dump())
 
 
+class _PromptTable(BaseModel):
+    """`[prompt]`: the arguments of `Folding`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    level: LevelName = "compact"
+    recovery: Recovery = "off"
+    recovery_days: int = 7
+    shield: tuple[str, ...] = ()
+    off: tuple[str, ...] = ()
+    keep_results: int = 5
+    trim_above: int = 20_000
+    holdout: float = 0.0
+
+    def folding(self) -> Folding:
+        """The value."""
+        return Folding(**self.model_dump())
+
+
 class Settings(BaseModel):
     """What a guard needs to know. Every field has the name and meaning of `Guard`'s argument."""
 
@@ -106,6 +126,7 @@ class Settings(BaseModel):
     prices: str | None = None
     loops: bool | InstanceOf[Loops] | _LoopsTable | None = None
     ladder: InstanceOf[Ladder] | _LadderTable | None = None
+    prompt: LevelName | InstanceOf[Folding] | _PromptTable = "compact"
     baggage_hosts: tuple[str, ...] = ()
     trust_baggage: bool = False
     budget: _BudgetTable | None = None
@@ -149,6 +170,16 @@ class Settings(BaseModel):
             case table:
                 return replace(ladder, loops=table.loops())
 
+    def folding(self) -> Folding:
+        """What is done to prompts.
+
+        Raises:
+            BadAmount: a level or what goes with it cannot be meant.
+        """
+        if isinstance(self.prompt, _PromptTable):
+            return self.prompt.folding()
+        return self.prompt if isinstance(self.prompt, Folding) else Folding(self.prompt)
+
     @field_validator("baggage_hosts", mode="before")
     @classmethod
     def _list_of_hosts(cls, hosts: Any) -> Any:
@@ -186,6 +217,7 @@ def _check_budgets(settings: Settings) -> None:
     """Build what the tables say, so that what cannot be meant names its source."""
     settings.scopes()
     settings.rungs()
+    settings.folding()
     for table in (settings.budget, settings.unattributed):
         if table is not None:
             table.budget()
