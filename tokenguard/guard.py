@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from tokenguard.assembly import Ports, assemble
 from tokenguard.calls.acts import Acts
-from tokenguard.calls.call import Call, targets_of
-from tokenguard.calls.callers import call_in
+from tokenguard.calls.completions import Calls
 from tokenguard.calls.corrections import Corrections
 from tokenguard.calls.decorate import bound, decorator, name_of, scoped
-from tokenguard.calls.drive import adrive, drive
-from tokenguard.calls.flow import Opened, guarded
 from tokenguard.calls.home import Home
 from tokenguard.calls.hub import Hub
-from tokenguard.calls.iterate import AsyncStream, Stream
 from tokenguard.calls.lifecycle import close_parts, look_after
 from tokenguard.calls.parts import LateParts
 from tokenguard.calls.run import Run
@@ -31,7 +25,6 @@ from tokenguard.core.budget import Budget, Limits
 from tokenguard.core.ids import RandomIds
 from tokenguard.core.ladder import Ladder, Loops
 from tokenguard.core.money import UsdLike
-from tokenguard.errors import SetupError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -52,7 +45,7 @@ Mode = Literal["enforce", "observe"]
 Busy = Literal["wait", "raise"]
 
 
-class Guard(Corrections):
+class Guard(Calls, Corrections):
     """Stands between agent code and its providers: prices every call, holds its worst case, and stops at the caps.
 
     Nothing is opened before the first call or run. Every argument may also come from the environment
@@ -137,39 +130,6 @@ class Guard(Corrections):
         self._home.inherited = self._acts.inherited
         self._closed = False
         look_after(self)
-
-    # ---- calls ------------------------------------------------------------------------------------------------------
-
-    def completion(self, model: str, messages: Sequence[Any], **options: Any) -> Any:
-        """`litellm.completion`, guarded: the same arguments, the same reply or stream, with its receipt.
-
-        Raises:
-            SpendStopped: the scope is closed; nothing was sent.
-            SpendRefused: this call was not sent; the run lives.
-            LedgerUnavailable: the books cannot answer; nothing was sent.
-            Exception: whatever the provider raised, untouched, with a note about the money.
-        """
-        return self._call("chat", model, messages, options)
-
-    async def acompletion(self, model: str, messages: Sequence[Any], **options: Any) -> Any:
-        """`litellm.acompletion`, guarded; see `completion`."""
-        return await self._acall("chat", model, messages, options)
-
-    def responses(self, model: str, input: Any, **options: Any) -> Any:  # noqa: A002  # LiteLLM's own name
-        """`litellm.responses`, guarded; see `completion`."""
-        return self._call("responses", model, input, options)
-
-    async def aresponses(self, model: str, input: Any, **options: Any) -> Any:  # noqa: A002  # LiteLLM's own name
-        """`litellm.aresponses`, guarded; see `completion`."""
-        return await self._acall("responses", model, input, options)
-
-    def embedding(self, model: str, input: Any, **options: Any) -> Any:  # noqa: A002  # LiteLLM's own name
-        """`litellm.embedding`, guarded; see `completion`."""
-        return self._call("embeddings", model, input, options)
-
-    async def aembedding(self, model: str, input: Any, **options: Any) -> Any:  # noqa: A002  # LiteLLM's own name
-        """`litellm.aembedding`, guarded; see `completion`."""
-        return await self._acall("embeddings", model, input, options)
 
     # ---- runs -------------------------------------------------------------------------------------------------------
 
@@ -330,26 +290,6 @@ class Guard(Corrections):
     def late(self) -> LateParts:
         """The ports behind the facade, for tests and tools; assembled when they are first needed."""
         return self._late
-
-    def _call(self, operation: str, model: str, content: Any, options: Mapping[str, Any]) -> Any:
-        parts = self._late.get()
-        call = self._parse(operation, model, content, options, parts=parts, opened_by=threading.get_ident())
-        reply = drive(guarded(call, parts), parts)
-        return Stream(reply, parts) if isinstance(reply, Opened) else reply
-
-    async def _acall(self, operation: str, model: str, content: Any, options: Mapping[str, Any]) -> Any:
-        parts = await self._late.aget()
-        call = self._parse(operation, model, content, options, parts=parts, opened_by=asyncio.current_task())
-        reply = await adrive(guarded(call, parts), parts, heavy=parts.counter.is_heavy(call.content))
-        return AsyncStream(reply, parts) if isinstance(reply, Opened) else reply
-
-    def _parse(
-        self, operation: str, model: str, content: Any, options: Mapping[str, Any], *, parts: Parts, opened_by: object
-    ) -> Call:
-        if self._closed:
-            raise SetupError("this guard was closed; make a new one.")
-        targets = targets_of(operation, model, content, options, parts.terms)
-        return call_in(self._home.paying(model), operation, content, targets, parts=parts, opened_by=opened_by)
 
     def _new(
         self,
