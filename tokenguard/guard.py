@@ -27,7 +27,6 @@ from tokenguard.core.folding import Folding, LevelName
 from tokenguard.core.ids import RandomIds
 from tokenguard.core.ladder import Ladder, Loops
 from tokenguard.core.money import UsdLike
-from tokenguard.errors import SetupError
 
 if TYPE_CHECKING:
     from types import TracebackType
