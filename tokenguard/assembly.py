@@ -17,6 +17,7 @@ from tokenguard.calls.settlement import warnings
 from tokenguard.core import events
 from tokenguard.core.allowance import together
 from tokenguard.core.clock import SystemClock
+from tokenguard.core.folding import Folding, Level
 from tokenguard.errors import Unpriceable
 
 if TYPE_CHECKING:
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
     from tokenguard.core.allowance import Exchange, Exchanged
     from tokenguard.core.clock import Clock
     from tokenguard.core.ids import Ids
-    from tokenguard.core.ports import Backend, Ledger
+    from tokenguard.core.ports import Backend, Ledger, TokenCounter
     from tokenguard.errors import TokenguardError
     from tokenguard.ledger.journal import Replayed
+    from tokenguard.prompt.folder import Folder
 
 __all__ = ["Ports", "assemble", "open_ledger"]
 
@@ -90,10 +92,17 @@ def assemble(guard: object, given: Mapping[str, Any], *, hub: Hub, ids: Ids, por
         busy=settings.busy,
         baggage_hosts=hosts_of(settings.baggage_hosts),
         trust_baggage=settings.trust_baggage,
+        folder=_folder(settings.folding(), counter, clock),
     )
 
     record(hub, parts.ledger, ids, _submitter(parts))
     return parts, settings
+
+
+def _folder(folding: Folding, counter: TokenCounter, clock: Clock) -> Folder | None:
+    from tokenguard.prompt.folder import Folder  # noqa: PLC0415
+
+    return None if folding.level is Level.OFF else Folder(folding, counter.count, clock.monotonic)
 
 
 class _Background:

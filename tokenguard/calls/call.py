@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tokenguard.calls.scope import Node
 from tokenguard.calls.terms import KnownTerms, Terms
@@ -13,7 +13,10 @@ from tokenguard.core.ladder import Ladder
 from tokenguard.core.untrusted import list_of, mapping_of
 from tokenguard.errors import SetupError
 
-__all__ = ["CONTENT", "Call", "Target", "other_target", "targets_of"]
+if TYPE_CHECKING:
+    from tokenguard.prompt.folder import Folded
+
+__all__ = ["CONTENT", "Applied", "Call", "Target", "other_target", "targets_of"]
 
 CONTENT: Final = {"chat": "messages", "responses": "input", "embeddings": "input"}
 """The argument that carries the prompt, by operation."""
@@ -29,6 +32,15 @@ class Target:
     model: str
     options: Mapping[str, Any]
     terms: Terms
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A prompt that was folded."""
+
+    folded: Folded
+    is_sent: bool
+    """False: only measured, because the guard observes or the run is held out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +61,16 @@ class Call:
     """The task or thread that made the call."""
     ladder: Ladder = field(default_factory=Ladder)
     """Of where the call is made."""
+    given: Any = None
+    """The content as the caller gave it, which is what the repetition rules look at."""
     asked: Any = None
-    """The content as the caller gave it, where a note was added since; else `content` itself."""
+    """The content without a note of ours, where one was added; else `content` itself."""
+    folded: Applied | None = None
+    """What was done to the content before any note; None: nothing."""
 
     def __post_init__(self) -> None:
+        if self.given is None:
+            object.__setattr__(self, "given", self.content)
         if self.asked is None:
             object.__setattr__(self, "asked", self.content)
 

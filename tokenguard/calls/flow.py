@@ -1,6 +1,6 @@
 """The guarded call, as one generator: policy here, I/O in the drivers.
 
-Order: who pays (already in the call) → loop → velocity → ladder (reroute, shorten, tell what is left) → price and
+Order: who pays (already in the call) → fold → loop → velocity → ladder (reroute, shorten, tell what is left) → price and
 ceiling → Reserve root → leaf → Send → settle.
 Verdicts in their precedence: revoked > loop > depth > fan-out > velocity > steps > calls > tokens > usd > wall;
 outermost scope first.
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tokenguard.calls.attempt import Attempt, prepare, request_for
 from tokenguard.calls.baggage import with_baggage
 from tokenguard.calls.effects import Flow, Reserve, Send, Wait, ask
+from tokenguard.calls.folding import folded
 from tokenguard.calls.guards import check_wall
 from tokenguard.calls.ladder import climbed, last_words
 from tokenguard.calls.loop_checks import before_call, learned
@@ -56,6 +57,7 @@ def guarded(call: Call, parts: Parts) -> Flow[Any]:
 
     Every retry and every fallback is an attempt with a hold of its own. Errors of the provider come out untouched.
     """
+    call = yield from folded(call, parts)
     call = yield from before_call(call, parts)
     yield from check_velocity(call, parts)
     call = climbed(call, parts)

@@ -233,8 +233,8 @@ def _found_after(finding: Finding | None, prompt: str, watch: Watched, parts: Pa
 
 
 def _conversation(call: Call) -> Any:
-    """What the rules look at: messages, or the items of the responses API."""
-    return call.messages if call.operation == "chat" else list_of(call.content)
+    """What the rules look at: messages, or the items of the responses API, as the caller gave them."""
+    return call.given if call.operation == "chat" else list_of(call.given)
 
 
 def _read(call: Call, target: Target, content: Any, parts: Parts) -> Prompt:

@@ -24,9 +24,11 @@ from tokenguard.core.forks import renew_in_children
 from tokenguard.core.ids import Ids
 from tokenguard.core.ports import Backend, Ledger, PriceBook, RetryPolicy, TokenCounter
 from tokenguard.loops.semantic import Embedder
+from tokenguard.prompt.state import FoldState
 
 if TYPE_CHECKING:
     from tokenguard.errors import SpendStopped
+    from tokenguard.prompt.folder import Folder
 
 __all__ = ["EXECUTOR_THREADS", "LateParts", "Parts", "Splitter"]
 
@@ -82,6 +84,10 @@ class Parts:
     """What makes two calls of a guarded tool equal, by its name, where not all arguments do."""
     embedders: dict[str, Embedder] = field(default_factory=dict[str, "Embedder"])
     """What finds answers similar, by the folder of its model."""
+    folder: Folder | None = None
+    """Makes prompts smaller; None: they are sent as they come."""
+    folding_outside: FoldState = field(default_factory=FoldState)
+    """What was done to prompts outside any run."""
     shares: Shares = field(default_factory=Shares)
     """How much of the caps is spent, as this process saw it last."""
     lines: Lines = field(default_factory=Lines)

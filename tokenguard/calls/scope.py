@@ -22,6 +22,7 @@ from tokenguard.core.ladder import Ladder, Rung
 from tokenguard.core.tree import paces
 from tokenguard.loops.finding import Finding
 from tokenguard.loops.memory import LoopMemory
+from tokenguard.prompt.state import FoldState
 
 if TYPE_CHECKING:
     from tokenguard.errors import SpendStopped
@@ -67,6 +68,8 @@ class Node:
     """Rungs by what is spent that were told to the sinks."""
     streams_seen: deque[bool] = field(default_factory=lambda: deque[bool](maxlen=_STREAMS_SEEN))
     """Of the latest streams: whether their text went in circles."""
+    folding: FoldState = field(default_factory=FoldState)
+    """What was done to this run's prompts."""
     kept_s: float = float("-inf")
     """When the ledger was told last what repeats."""
     agent: str | None = field(init=False)

@@ -19,6 +19,7 @@ __all__ = [
     "Clamped",
     "Event",
     "Fault",
+    "FoldingLimited",
     "Journaled",
     "Laddered",
     "Looped",
@@ -140,6 +141,13 @@ class Laddered(Event):
     """False: observing, nothing was done."""
     evidence: Mapping[str, Any]
     """The share that was reached and what was done: tokens of a note, the model that answers instead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldingLimited(Event):
+    """Tool results of a run are said in full from now on: nothing is referred to or left out. Once per reason."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

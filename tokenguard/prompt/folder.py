@@ -93,8 +93,13 @@ class _Node:
         history = History()
         for one in reversed(path):
             assert one.place is not None, "only a root has none"
-            history.add(one.place.text, one.place.tool, plain=one.entered.text == one.place.text)
+            _note(history, one.place, one.entered)
         return history
+
+
+def _note(history: History, place: Place, entered: Entered) -> None:
+    plain, shortened = entered.text == place.text, entered.marker is not None
+    history.add(place.text, place.tool, plain=plain, shortened=shortened)
 
 
 class Folder:
@@ -173,7 +178,7 @@ class Folder:
             entered = Entered(place.text)
         else:
             entered = self._decided(place.text, history, entrance, whole=whole)
-        history.add(place.text, place.tool, plain=entered.text == place.text)
+        _note(history, place, entered)
         return _Node(node, place, entered, restored, history)
 
     def _decided(self, text: str, history: History, entrance: Entrance, *, whole: bool) -> Entered:

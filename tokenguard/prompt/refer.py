@@ -46,6 +46,8 @@ class History:
     _plain: dict[int, tuple[str, list[str]]] = field(default_factory=dict[int, tuple[str, list[str]]])
     """Tool and lines of the plain results, by position."""
     _lines: int = 0
+    _shortened: set[str] = field(default_factory=set[str])
+    """Texts of which something was left out, without blanks at their ends."""
 
     def times(self, text: str) -> int:
         """How often a text came before."""
@@ -53,9 +55,14 @@ class History:
         return seen.times if seen else 0
 
     def comes_back(self, text: str) -> bool:
-        """Whether a text came a few results ago and was sent as anything but itself: the model may miss it."""
+        """Whether the model asks for a text again that it was not given as it is.
+
+        Of a text that was shortened that is so at any time, because reading it again is how its original comes back.
+        """
         seen = self._whole.get(text)
-        return seen is not None and seen.changed_at is not None and self.results - seen.changed_at < _SOON
+        if seen is not None and seen.changed_at is not None and self.results - seen.changed_at < _SOON:
+            return True
+        return bool(self._shortened) and text.strip() in self._shortened
 
     def whole(self, text: str) -> str | None:
         """The line that stands for a text, where an earlier result is that text and stands as it came."""
@@ -82,15 +89,18 @@ class History:
             at, found = at + length, True
         return "\n".join(out) if found else None
 
-    def add(self, text: str, tool: str, *, plain: bool) -> None:
+    def add(self, text: str, tool: str, *, plain: bool, shortened: bool = False) -> None:
         """Note a result that was sent.
 
         Args:
             text: As the tool gave it.
             tool: Its tool.
             plain: Whether it was sent as it came.
+            shortened: Whether something of it was left out.
         """
         self.results += 1
+        if shortened:
+            self._shortened.add(text.strip())
         seen = self._whole.get(text)
         if seen is None:
             self._whole[text] = _Seen(self.results, tool, 1, plain, None if plain else self.results)

@@ -1,0 +1,132 @@
+"""Folding in a guarded call: after the question who pays, before the rules that look at the prompt.
+
+What goes wrong here sends the prompt as it came and is told as a fault: a prompt that could not be made smaller is no
+reason to refuse a call. Observing, and in runs that are held out, prompts are only measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Final
+
+from tokenguard.calls.call import Applied
+from tokenguard.calls.effects import Book, Flow, ask
+from tokenguard.core import events
+from tokenguard.core.folding import Level
+from tokenguard.core.recovery import StoredText
+from tokenguard.core.untrusted import field_of, list_of
+from tokenguard.errors import TokenguardError
+from tokenguard.prompt.markers import TOOL_NAME
+
+if TYPE_CHECKING:
+    from tokenguard.calls.call import Call, Target
+    from tokenguard.calls.parts import Parts
+    from tokenguard.prompt.folder import Folded, Folder
+    from tokenguard.prompt.state import FoldState
+
+__all__ = ["folded", "held_out", "keep_whole", "state_of"]
+
+_ALL: Final = 0
+_HELD_OUT_OF: Final = 1 << 32
+
+
+def folded(call: Call, parts: Parts) -> Flow[Call]:
+    """The call with its prompt as it is sent: the same, or with smaller results of tools."""
+    folder = parts.folder
+    if folder is None or call.operation not in ("chat", "responses") or not list_of(call.content):
+        return call
+    state = state_of(call, parts)
+    try:
+        whole_from = _ALL if _lacks_tool(call.targets[0], folder) else state.whole_from
+        done = folder.fold(call.targets[0].model, call.content, whole_from=whole_from)
+    except Exception as fault:  # noqa: BLE001  # the prompt goes as it came
+        _fault("prompt", fault, call, parts)
+        return call
+    for stage, fault in done.faults:
+        _fault(f"prompt.{stage}", fault, call, parts)
+    if not done.changes and not done.originals:
+        return call
+    if not parts.enforce or held_out(call, folder.folding.holdout):
+        return replace(call, folded=Applied(done, is_sent=False))
+    if done.originals and not (yield from _stored(done, call, state, parts)):
+        keep_whole(done.new_from, "the ledger cannot keep the originals", call, parts)
+        done = folder.fold(call.targets[0].model, call.content, whole_from=state.whole_from)
+    if done.restored:
+        reason = f"{done.restored[0] or 'a tool'} was called again after its result was folded"
+        keep_whole(len(call.content), reason, call, parts)
+    return replace(call, content=done.messages, asked=done.messages, folded=Applied(done, is_sent=True))
+
+
+def keep_whole(from_message: int, reason: str, call: Call, parts: Parts) -> None:
+    """Say results in full from a message on, for the rest of the run, and tell why."""
+    state = state_of(call, parts)
+    with parts.tree_lock:
+        state.whole_from = from_message if state.whole_from is None else min(state.whole_from, from_message)
+        if reason in state.told:
+            return
+        state.told.add(reason)
+    if parts.folder is None or parts.folder.folding.level < Level.LOSSLESS:
+        return
+    node = call.node
+    parts.emit(
+        events.FoldingLimited(
+            at=parts.clock.now(),
+            run_id=node.run.id if node else None,
+            sentence=f"results are said in full from now on: {reason}.",
+            reason=reason,
+        )
+    )
+
+
+def held_out(call: Call, share: float) -> bool:
+    """Whether the run of a call is one of those that are left as they are, by its root's id, in every process alike."""
+    if not share or call.node is None:
+        return False
+    digest = blake2b(call.node.root_id.encode(), digest_size=4).digest()
+    return int.from_bytes(digest) < round(share * _HELD_OUT_OF)
+
+
+def state_of(call: Call, parts: Parts) -> FoldState:
+    """Of the call's run; calls outside any run share one."""
+    return call.node.run.folding if call.node else parts.folding_outside
+
+
+def _stored(done: Folded, call: Call, state: FoldState, parts: Parts) -> Flow[bool]:
+    """Keep the originals of what is left out, before it is sent. False: they cannot be kept."""
+    assert parts.folder is not None, "something was folded"
+    now, node = parts.clock.now(), call.node
+    until = now + timedelta(days=parts.folder.folding.recovery_days)
+    root_id = node.root_id if node else ""
+    texts = [
+        StoredText(marker=marker, root_id=root_id, text=text, at=now, until=until)
+        for marker, text in done.originals.items()
+        if marker not in state.stored
+    ]
+    if not texts:
+        return True
+    try:
+        yield from ask(Book(lambda ledger: ledger.store_texts(texts)))
+    except TokenguardError as away:
+        _fault("prompt.store", away, call, parts)
+        return False
+    state.stored.update(one.marker for one in texts)
+    return True
+
+
+def _lacks_tool(target: Target, folder: Folder) -> bool:
+    """Whether markers would name a tool that the model does not have."""
+    folding = folder.folding
+    if folding.level < Level.SAFE or folding.recovery != "tool":
+        return False
+    return not any(_tool_name(tool) == TOOL_NAME for tool in list_of(target.options.get("tools")))
+
+
+def _tool_name(tool: Any) -> Any:
+    return field_of(field_of(tool, "function"), "name") or field_of(tool, "name")
+
+
+def _fault(where: str, fault: Exception, call: Call, parts: Parts) -> None:
+    run_id = call.node.run.id if call.node else None
+    parts.emit(events.Fault(at=parts.clock.now(), run_id=run_id, where=where, error=fault))
