@@ -1,6 +1,6 @@
 """The guarded call, as one generator: policy here, I/O in the drivers.
 
-Order: who pays (already in the call) → fold → loop → velocity → ladder (reroute, shorten, tell what is left) → price and
+Order: who pays (already in the call) → fold → loop → velocity → ladder (reroute, shorten, say what is left) → price and
 ceiling → Reserve root → leaf → Send → settle.
 Verdicts in their precedence: revoked > loop > depth > fan-out > velocity > steps > calls > tokens > usd > wall;
 outermost scope first.
