@@ -146,9 +146,7 @@ def behaviour_pico(lost: int, step_pico: int, *, extra_steps_permille: int = EXT
     return -(-extra_steps_permille * lost * step_pico // _WHOLE**2)
 
 
-def cost_ahead_pico(
-    prices: CachePrices, total: int, warm: int, outlook: Outlook, *, hopeful: bool = False
-) -> int:
+def cost_ahead_pico(prices: CachePrices, total: int, warm: int, outlook: Outlook, *, hopeful: bool = False) -> int:
     """What this request and those after it cost, in pico-USD: formula 7's `F`, with growth and tiers (formula 9).
 
     Args:
@@ -251,9 +249,7 @@ def _ranked(
         yield Cut(first, removed, behind, gain), lost
 
 
-def _finalists(
-    prices: CachePrices, ranked: Iterator[tuple[Cut, int]], total: int
-) -> Iterator[tuple[Cut, int]]:
+def _finalists(prices: CachePrices, ranked: Iterator[tuple[Cut, int]], total: int) -> Iterator[tuple[Cut, int]]:
     steps = [above for above, _ in prices.steps if 0 < above < total]
     limits: list[Callable[[Cut], bool]] = [lambda _: True, lambda cut: prices.surely_cached(total - cut.removed)]
     best: list[tuple[Cut, int] | None] = [None] * len(limits)
