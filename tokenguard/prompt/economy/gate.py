@@ -223,7 +223,7 @@ def best_cut(
         return None
 
     def exact(cut: Cut, lost: int) -> Cut:
-        gain = _exact_gain(prices, cut, candidates[cut.first].at, total, cached, outlook)
+        gain = _exact_gain(prices, total, total - cut.removed, warm=(cached, candidates[cut.first].at), outlook=outlook)
         behaviour = behaviour_pico(lost, step_pico, extra_steps_permille=extra_steps_permille)
         return Cut(cut.first, cut.removed, cut.behind, gain - behaviour)
 
@@ -264,11 +264,14 @@ def _finalists(prices: CachePrices, ranked: Iterator[tuple[Cut, int]], total: in
     yield from (one for one in best if one is not None)
 
 
-def _exact_gain(prices: CachePrices, cut: Cut, at: int, total: int, cached: int, outlook: Outlook) -> int:
-    """The difference of two forecasts, with a warm cache and with a cold one, weighed by how likely each is."""
+def _exact_gain(prices: CachePrices, total: int, smaller: int, *, warm: tuple[int, int], outlook: Outlook) -> int:
+    """The difference of two forecasts, with a warm cache and with a cold one, weighed by how likely each is.
+
+    `warm` is what is read from a living cache, unchanged and changed.
+    """
     alive, gain = outlook.alive_permille, 0
-    for weight, unchanged, changed in ((alive, cached, at), (_WHOLE - alive, 0, 0)):
+    for weight, (unchanged, changed) in ((alive, warm), (_WHOLE - alive, (0, 0))):
         if weight:
             before = cost_ahead_pico(prices, total, unchanged, outlook, hopeful=True)
-            gain += weight * (before - cost_ahead_pico(prices, total - cut.removed, changed, outlook))
+            gain += weight * (before - cost_ahead_pico(prices, smaller, changed, outlook))
     return gain // _WHOLE

@@ -158,14 +158,12 @@ def _last(fits: Sequence[bool], before: int) -> int:
 
 def _tools_are_a_place(last: Any, tokens: int, prices: CachePrices, dialect: Dialect) -> bool:
     """OpenAI has no breakpoint on tools: the one after the system prompt covers them."""
-    return dialect == "cache_control" and type(last) is dict and prices.maybe_cached(tokens)
+    return dialect == "cache_control" and bool(mapping_of(last)) and prices.maybe_cached(tokens)
 
 
 def _signed(message: Any, dialect: Dialect, sign: Mapping[str, str]) -> dict[str, Any] | None:
     """The message with a mark, or None where it has no place for one."""
-    if type(message) is not dict:
-        return None
-    fields: dict[str, Any] = message
+    fields = mapping_of(message)
     content = fields.get("content")
     if dialect == _BREAKPOINT:
         return None if fields.get("role") == "assistant" else _broken_after(fields, content, sign)
@@ -173,20 +171,21 @@ def _signed(message: Any, dialect: Dialect, sign: Mapping[str, str]) -> dict[str
         # Anthropic refuses a mark on an empty text.
         return {**fields, dialect: sign} if content else None
     parts = list_of(content)
-    last = parts[-1] if parts else None
-    if type(last) is not dict or last.get("type") in _UNMARKED_PARTS or last.get("text") == "":
+    last = mapping_of(parts[-1] if parts else None)
+    if not last or last.get("type") in _UNMARKED_PARTS or last.get("text") == "":
         return None
     return {**fields, "content": [*parts[:-1], {**last, dialect: sign}]}
 
 
-def _broken_after(fields: dict[str, Any], content: Any, sign: Mapping[str, str]) -> dict[str, Any] | None:
+def _broken_after(fields: Mapping[str, Any], content: Any, sign: Mapping[str, str]) -> dict[str, Any] | None:
     """The same in OpenAI's dialect, where only parts can carry a breakpoint."""
     if isinstance(content, str):
         return {**fields, "content": [{"type": "text", "text": content, _BREAKPOINT: sign}]} if content else None
     parts = list(list_of(content))
     for place in range(len(parts) - 1, -1, -1):
-        if type(parts[place]) is dict and parts[place].get("type") in _BREAKPOINT_PARTS:
-            parts[place] = {**parts[place], _BREAKPOINT: sign}
+        part = mapping_of(parts[place])
+        if part.get("type") in _BREAKPOINT_PARTS:
+            parts[place] = {**part, _BREAKPOINT: sign}
             return {**fields, "content": parts}
     return None
 
