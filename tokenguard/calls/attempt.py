@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
 from tokenguard.calls.ceiling import Bounds, bounds_of
+from tokenguard.calls.marking import marked
 from tokenguard.core.books import CallFacts, Hold, Kind
 from tokenguard.core.budget import Unit
 from tokenguard.core.leases import LEASE_S
@@ -45,6 +46,8 @@ class Attempt:
     endpoint: str | None
     prompt: Prompt | None = None
     """As the counter read it; None: a charge, which has none."""
+    content: Any = None
+    """What is sent: the call's content, with cache marks where they pay."""
 
     @property
     def facts(self) -> CallFacts:
@@ -65,7 +68,7 @@ def prepare(call: Call, target: Target, number: int, parts: Parts) -> Attempt:
     hold = hold_for(call, target, number, provider, parts, at=now)
     capped_usd = parts.enforce and any(account.unit is Unit.USD for account in hold.accounts)
     card, unpriceable = _card(target, parts, now, capped_usd=capped_usd)
-    prompt = _prompt(call, target, parts)
+    content, prompt = marked(call, target, card, _prompt(call, target, parts), parts)
     bounds = bounds_of(
         target.model,
         target.terms,
@@ -76,7 +79,7 @@ def prepare(call: Call, target: Target, number: int, parts: Parts) -> Attempt:
         priced=card is not None or parts.prices.observe_unknown,
         enforce=parts.enforce,
     )
-    return Attempt(call, target, hold, bounds, card, unpriceable, endpoint, prompt)
+    return Attempt(call, target, hold, bounds, card, unpriceable, endpoint, prompt, content)
 
 
 def request_for(attempt: Attempt, grant: Grant, *, final: bool, enforce: bool) -> Request:
@@ -92,7 +95,7 @@ def request_for(attempt: Attempt, grant: Grant, *, final: bool, enforce: bool) -
     if final:
         options = _without_tools(options)
     return Request(
-        attempt.call.operation, attempt.target.model, {_content_name(attempt.call): attempt.call.content, **options}
+        attempt.call.operation, attempt.target.model, {_content_name(attempt.call): attempt.content, **options}
     )
 
 

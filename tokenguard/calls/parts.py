@@ -15,6 +15,7 @@ from tokenguard.calls.holders import Holders
 from tokenguard.calls.reaper import Reaper
 from tokenguard.calls.scope import Node
 from tokenguard.calls.shares import Shares
+from tokenguard.calls.sizes import Sizes
 from tokenguard.calls.terms import KnownTerms
 from tokenguard.calls.waiting import Lines
 from tokenguard.calls.watch import Watch
@@ -104,12 +105,15 @@ class Parts:
     announced: dict[str, None] = field(default_factory=dict[str, None])
     """Shared accounts, and when they have room again, whose stop was announced in this process; oldest first."""
 
+    sizes: Sizes = field(init=False)
+    """Tokens of messages."""
     watch: Watch = field(init=False)
     terms: KnownTerms = field(init=False)
     jitter: Callable[[], float] = random.random
     """0 ≤ x < 1, for the times between two looks."""
 
     def __post_init__(self) -> None:
+        self.sizes = Sizes(self.counter.count)
         self.watch = Watch(self)
         self.terms = KnownTerms(refused=self.refused, enforce=self.enforce, written=self.counter.written)
 

@@ -157,6 +157,11 @@ class PriceCard:
     has_reasoning: bool = False
     writes_cache_unasked: bool = False
     """The provider writes prompts to its cache by itself and bills that above the input rate."""
+    has_cache_rates: bool = False
+    """A source lists what a cached token costs. Where none does, the input rate stands in for it: dear enough for a
+    cap, but nothing may be decided from it."""
+    cache_minimum_tokens: int | None = None
+    """Shorter prompts are not cached, as a source lists it; None: no source does."""
     free: bool = False
     notes: tuple[str, ...] = ()
     """How gaps were filled and what was rounded, as sentences."""

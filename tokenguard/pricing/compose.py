@@ -48,6 +48,7 @@ def merge(first: Quote | None, second: Quote | None) -> Quote | None:
         first,
         context_tokens=max(filter(None, (first.context_tokens, second.context_tokens)), default=None),
         output_tokens_max=first.output_tokens_max or second.output_tokens_max,
+        cache_minimum_tokens=first.cache_minimum_tokens or second.cache_minimum_tokens,
         has_reasoning=first.has_reasoning or second.has_reasoning,
         answers=first.answers and second.answers,
     )
@@ -92,6 +93,8 @@ def card_of(quote: Quote) -> PriceCard:
         has_reasoning=quote.has_reasoning,
         # Claude writes only where a request marks what to cache; others that charge for writes decide by themselves.
         writes_cache_unasked=not quote.anthropic_cache and (write or 0) > (plain or 0),
+        has_cache_rates=quote.free or Meter.CACHE_READ in quote.base,
+        cache_minimum_tokens=quote.cache_minimum_tokens,
         free=quote.free,
         notes=tuple(dict.fromkeys((*quote.notes, *rounding.notes()))),
     )

@@ -124,6 +124,7 @@ class LitellmMap:
             tables=tables,
             context_tokens=_whole(entry.get("max_input_tokens")),
             output_tokens_max=_whole(entry.get("max_output_tokens")),
+            cache_minimum_tokens=_whole(entry.get("prompt_cache_min_tokens")),
             has_reasoning=entry.get("supports_reasoning") is True,
             answers=answers,
             anthropic_cache=is_claude(key),

@@ -41,6 +41,8 @@ class Quote:
     """Exclusive; None: no change is announced."""
     context_tokens: int | None = None
     output_tokens_max: int | None = None
+    cache_minimum_tokens: int | None = None
+    """Shorter prompts are not cached; None: the source does not say."""
     has_reasoning: bool = False
     answers: bool = True
     """False for embeddings, rerankers and moderation, which have no output tokens to bill."""
