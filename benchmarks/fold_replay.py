@@ -156,9 +156,7 @@ def mask(keep: int, every: int) -> Policy:
             old = [place for place in results if place < end][:-keep]
             gone = len(old) if calls % every == 0 else gone
             masked = set(old[:gone])
-            yield [
-                talk.tools, *(OMITTED if place in masked else one.text for place, one in enumerate(talk.said[:end]))
-            ]
+            yield [talk.tools, *(OMITTED if place in masked else one.text for place, one in enumerate(talk.said[:end]))]
 
     return policy
 

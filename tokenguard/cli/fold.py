@@ -33,7 +33,9 @@ _HOLDERS: Final = ("messages", "input", "history", "traj")
 
 
 def fold(
-    file: Annotated[str, typer.Argument(help="JSON: a list of messages, or an object that holds one; '-' reads stdin.")],
+    file: Annotated[
+        str, typer.Argument(help="JSON: a list of messages, or an object that holds one; '-' reads stdin.")
+    ],
     model: Annotated[str, typer.Option("--model", help="Whose tokens and prices count.")],
     level: Annotated[str, typer.Option("--level", help="compact, lossless, safe or gated.")] = "lossless",
     whole: Annotated[bool, typer.Option("--full", help="Show changed results whole.")] = False,
@@ -69,7 +71,7 @@ def _read(file: str) -> list[Any]:
     messages = list(list_of(read))
     if not messages or not all(mapping_of(one) for one in messages):
         raise SettingsError(
-            f"{file} holds no messages: give a list such as [{{\"role\": \"tool\", \"content\": \"…\"}}], or an object "
+            f'{file} holds no messages: give a list such as [{{"role": "tool", "content": "…"}}], or an object '
             f"with one under {', '.join(_HOLDERS)}.",
             path=file,
         )

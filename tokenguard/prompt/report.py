@@ -90,5 +90,3 @@ def _between(changes: Sequence[Change], stage: str, size: str) -> int:
         steps = [step for step in change.steps if step.stage == stage]
         found += sum(getattr(step, size) for step in steps[:-1])
     return found
-
-
