@@ -11,18 +11,13 @@ no sent byte changes unless a cut is declared. Run: `.venv/bin/python -W ignore 
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from figures import Figures
-from fold_replay import Bill, Policy, bill, compact, gated, lossless, mask, off, recompress
-from fold_runs import FAMILIES, TOOL_API, Talk, folder, talks
-from fold_stages import FOLDERS
+from fold_replay import Policy, compact, gated, lossless, mask, recompress
+from fold_runs import folder
 
-from tokenguard.core.money import Money
 from tokenguard.prompt.economy import CachePrices
 
 INPUT = 3_000_000

@@ -7,7 +7,8 @@ import re
 from functools import cache
 
 try:
-    from tokenguard.prompt.lines import clean, fold as fold_lines
+    from tokenguard.prompt.lines import clean
+    from tokenguard.prompt.lines import fold as fold_lines
     from tokenguard.prompt.tables import fold as fold_table
 
     FOLDERS = "the package's own"

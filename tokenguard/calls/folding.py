@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tokenguard.calls.call import Applied
 from tokenguard.calls.effects import Book, Flow, ask
+from tokenguard.calls.retiring import retired
 from tokenguard.core import events
 from tokenguard.core.folding import Level
 from tokenguard.core.recovery import StoredText
@@ -41,6 +42,9 @@ def folded(call: Call, parts: Parts) -> Flow[Call]:
     try:
         whole_from = _ALL if _lacks_tool(call.targets[0], folder) else state.whole_from
         done = folder.fold(call.targets[0].model, call.content, whole_from=whole_from)
+        talk = state.conversation(call.content)
+        if whole_from is None or talk.retired is not None:
+            done = retired(call, done, talk, folder.folding, parts)
     except Exception as fault:  # noqa: BLE001  # the prompt goes as it came
         _fault("prompt", fault, call, parts)
         return call

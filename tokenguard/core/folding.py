@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import IntEnum
+from fnmatch import fnmatchcase
 from typing import Any, Final, Literal, TypeAlias
 
 from tokenguard.errors import BadAmount
@@ -107,6 +108,10 @@ class Folding:
         values = (chosen, recovery, recovery_days, tuple(shield), frozenset(off), keep_results, trim_above, holdout)
         for name, value in zip(self.__dataclass_fields__, values, strict=True):
             object.__setattr__(self, name, value)
+
+    def shields(self, tool: str, text: str) -> bool:
+        """Whether a result stays as it is: its tool is shielded, or it says `<keep>`."""
+        return "<keep>" in text or any(fnmatchcase(tool, pattern) for pattern in self.shield)
 
     def does(self, stage: str, level: Level) -> bool:
         """Whether a stage of a level acts."""

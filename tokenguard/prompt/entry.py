@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
 from tokenguard.core.folding import Level
@@ -26,7 +25,6 @@ _CHARACTERS_MIN: Final = 200
 _FEWEST_TOKENS: Final = 16
 _LEAST_PERCENT: Final = 5
 _CHARACTERS_PER_TOKEN: Final = 4
-_KEEP: Final = "<keep>"
 
 Transform = Callable[[str], "str | None"]
 
@@ -77,11 +75,7 @@ class Entrance:
 
     def shields(self, tool: str, text: str) -> bool:
         """Whether a text stays as it is: its tool is shielded, it says `<keep>`, or it is too short to matter."""
-        return (
-            len(text) < _CHARACTERS_MIN
-            or _KEEP in text
-            or any(fnmatchcase(tool, pattern) for pattern in self._folding.shield)
-        )
+        return len(text) < _CHARACTERS_MIN or self._folding.shields(tool, text)
 
     def take(self, stage: str, text: str, new: str) -> Entered:
         """What another stage made of a text, where that is fewer tokens."""

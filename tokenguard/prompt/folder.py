@@ -17,7 +17,7 @@ from tokenguard.core.forks import renew_in_children
 from tokenguard.prompt.entry import Entered, Entrance, Step
 from tokenguard.prompt.markers import TOOL_NAME
 from tokenguard.prompt.places import Place, places, written
-from tokenguard.prompt.refer import History
+from tokenguard.prompt.refer import History, referred_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,6 +57,10 @@ class Folded:
     """Texts that must be in the recovery store before this is sent, by marker."""
     new_from: int = 0
     """Index of the first message whose results were not in an earlier prompt of this conversation."""
+    pinned: frozenset[int] = frozenset()
+    """Indices of messages that other results refer to."""
+    broken: int = 0
+    """Tokens behind the first sent byte that this request changes, which the provider writes to its cache again."""
     restored: tuple[str, ...] = ()
     """Tools whose result came back because it had been folded, and is now sent as it came."""
     faults: tuple[tuple[str, Exception], ...] = ()
@@ -205,6 +209,8 @@ class _Folding:
         self._changes: list[Change] = []
         self._new: list[_Node] = []
         self._originals: dict[str, str] = {}
+        self._places: list[int] = []
+        self._referred: set[int] = set()
 
     def note_new(self, node: _Node) -> None:
         """A result that no earlier prompt had after the same results."""
@@ -212,6 +218,9 @@ class _Folding:
 
     def note(self, place: Place, entered: Entered) -> None:
         """What is sent for a result."""
+        self._places.append(place.message)
+        if any(step.stage == "refer" for step in entered.steps):
+            self._referred.update(self._places[position - 1] for position in referred_in(entered.text))
         if entered.text is not place.text:
             self._texts.setdefault(place.message, {})[place.path] = entered.text
         if entered.steps:
@@ -227,6 +236,7 @@ class _Folding:
             tuple(self._changes),
             self._originals,
             new_from=min((one.place.message for one in self._new if one.place), default=len(messages)),
+            pinned=frozenset(self._referred),
             restored=tuple(one.place.tool for one in self._new if one.place and one.restored),
             faults=tuple(fault for one in self._new for fault in one.entered.faults),
         )

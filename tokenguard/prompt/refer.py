@@ -7,13 +7,15 @@ would cost the cache more than it saves.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Final
 
 from tokenguard.prompt.markers import MARKER, same_line
 
-__all__ = ["History", "resolved"]
+__all__ = ["History", "referred_in", "resolved"]
 
+_REFERENCE: Final = re.compile(rf"{re.escape(MARKER)}text: the same as (?:lines \d+ to \d+ of )?tool result (\d+)")
 _LINES_MIN: Final = 6
 _RUN_CHARACTERS_MIN: Final = 240
 """A reference has about 80 characters; below three times that it does not pay."""
@@ -139,6 +141,11 @@ class History:
         begins = next((line for line in lines[at : at + length] if line.strip()), "")
         what = f"lines {start + 1} to {start + length} of "
         return same_line(position, tool, _beginning(begins), what), length
+
+
+def referred_in(text: str) -> list[int]:
+    """The results that a text refers to, the first of the conversation being 1."""
+    return [int(number) for number in _REFERENCE.findall(text)]
 
 
 def resolved(text: str, results: list[str]) -> str:

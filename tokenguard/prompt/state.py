@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, Final
 
-__all__ = ["FoldState"]
+from tokenguard.core.untrusted import field_of
+
+__all__ = ["Conversation", "FoldState"]
+
+_CONVERSATIONS_MAX: Final = 64
+
+
+@dataclass(slots=True)
+class Conversation:
+    """One conversation of a run: what its last request was."""
+
+    calls: int = 0
+    sent: int = 0
+    """Messages of the last request."""
+    sent_s: float = 0.0
+    """When, in monotonic seconds."""
+    tokens: int = 0
+    """Of the last request, by our count."""
+    cached: int = 0
+    """Tokens of the last request that the provider read from its cache or wrote to it."""
+    retired: dict[str, Any] | None = None
+    """Which results gave way, as `economy.retire` keeps it."""
 
 
 @dataclass(slots=True)
@@ -19,3 +42,13 @@ class FoldState:
     """How often an original was asked for."""
     told: set[str] = field(default_factory=set[str])
     """Reasons to say results in full that were told to the sinks."""
+    conversations: dict[int, Conversation] = field(default_factory=dict[int, Conversation])
+
+    def conversation(self, messages: Sequence[Any]) -> Conversation:
+        """The one that begins with the same words; the longest unused is forgotten beyond 64."""
+        head = hash(tuple(str(field_of(one, "content")) for one in messages[:2]))
+        found = self.conversations.pop(head, None) or Conversation()
+        self.conversations[head] = found
+        while len(self.conversations) > _CONVERSATIONS_MAX:
+            self.conversations.pop(next(iter(self.conversations)))
+        return found
