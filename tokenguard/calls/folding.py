@@ -48,8 +48,8 @@ def folded(call: Call, parts: Parts) -> Flow[Call]:
     except Exception as fault:  # noqa: BLE001  # the prompt goes as it came
         _fault("prompt", fault, call, parts)
         return call
-    for stage, fault in done.faults:
-        _fault(f"prompt.{stage}", fault, call, parts)
+    for stage, wrong in done.faults:
+        _fault(f"prompt.{stage}", wrong, call, parts)
     if not done.changes and not done.originals:
         return call
     if not parts.enforce or held_out(call, folder.folding.holdout):

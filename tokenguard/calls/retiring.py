@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from tokenguard.core.folding import Level
-from tokenguard.core.untrusted import field_of
 from tokenguard.counting.words import words_of
 from tokenguard.errors import Unpriceable
 from tokenguard.prompt.economy import Block, Outlook, alive_permille, cache_prices, forecast, retire

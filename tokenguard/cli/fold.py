@@ -36,6 +36,7 @@ def fold(
     file: Annotated[
         str, typer.Argument(help="JSON: a list of messages, or an object that holds one; '-' reads stdin.")
     ],
+    *,
     model: Annotated[str, typer.Option("--model", help="Whose tokens and prices count.")],
     level: Annotated[str, typer.Option("--level", help="compact, lossless, safe or gated.")] = "lossless",
     whole: Annotated[bool, typer.Option("--full", help="Show changed results whole.")] = False,

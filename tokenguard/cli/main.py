@@ -11,6 +11,7 @@ import typer
 from tokenguard.cli import budget, prices, report, runs
 from tokenguard.cli.demo.command import demo
 from tokenguard.cli.doctor import doctor
+from tokenguard.cli.fold import fold
 from tokenguard.cli.options import FINDING, USAGE
 from tokenguard.cli.reconcile import reconcile
 from tokenguard.cli.sweep import sweep
@@ -34,6 +35,7 @@ app.command()(demo)
 app.command()(doctor)
 app.command()(sweep)
 app.command()(reconcile)
+app.command()(fold)
 app.add_typer(report.app, name="report")
 app.add_typer(runs.app, name="runs")
 app.add_typer(budget.app, name="budget")

@@ -79,7 +79,7 @@ def _texts(content: Any, index: int, path: Path, tool: str) -> Iterator[Place]:
         return
     if type(content) is not list:
         return
-    for at, part in enumerate(cast("list[Any]", content)):
+    for at, part in enumerate(content):
         if type(part) is dict:
             fields = cast("dict[str, Any]", part)
             if fields.get("type") in _TEXTS and type(fields.get("text")) is str:

@@ -1,4 +1,4 @@
-"""What folding saved in one call, by what the provider counted: settled per call, so that a run's sum needs no forecast.
+"""What folding saved in one call, by what the provider counted: a run's sum needs no forecast.
 
 A token that is not sent would have been written or read: where it was new to the provider it is worth the write rate
 (the input rate where nothing was written), and in every later call what reading the cache costs, or the input rate
