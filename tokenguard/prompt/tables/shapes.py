@@ -1,7 +1,7 @@
 """What like objects have in common: the columns of a table, found in its rows.
 
-A column is a plain cell, all words (strings that look like nothing else), all strings, a constant, a group of columns (an object in every row), a list of such groups,
-or the key of its row.
+A column is a plain cell, words (strings that look like nothing else), text (any strings), a constant, a group of
+columns (an object in every row), a list of such groups, or the key of its row.
 """
 
 from __future__ import annotations
