@@ -12,7 +12,9 @@ import threading
 from typing import TYPE_CHECKING, Final, Protocol
 from weakref import WeakSet
 
+from tokenguard.calls.drive import drive
 from tokenguard.calls.iterate import Stream
+from tokenguard.calls.savings import save
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -50,6 +52,7 @@ def close_parts(parts: Parts) -> None:
     for stream in parts.streams.snapshot():
         stream.close() if isinstance(stream, Stream) else stream.drop()
     parts.watch.stop()
+    drive(save(None, parts), parts)
     parts.reaper.finish()
     parts.executor.shutdown(wait=True)
     parts.ledger.dispose()

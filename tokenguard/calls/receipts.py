@@ -20,8 +20,8 @@ def run_receipt(ledger: Ledger, run_id: str) -> Receipt | None:
     nodes = ledger.tree(run_id)
     if not nodes:
         return None
-    repeats = ledger.loops([one.id for one in nodes if one.kind is not Kind.STEP])
-    return Receipt.of(nodes, ledger=ledger.name, loops=repeats)
+    runs = [one.id for one in nodes if one.kind is not Kind.STEP]
+    return Receipt.of(nodes, ledger=ledger.name, loops=ledger.loops(runs), savings=ledger.savings(run_ids=runs))
 
 
 def attach_receipt(reply: Any, receipt: CallReceipt) -> None:

@@ -17,6 +17,7 @@ from tokenguard.calls.effects import Book, Flow, ask
 from tokenguard.calls.guards import crowded_out
 from tokenguard.calls.iterate import AsyncStream, Stream
 from tokenguard.calls.receipts import run_receipt
+from tokenguard.calls.savings import save
 from tokenguard.calls.scope import Frame, Node, enter, entered, leave, scopes_for
 from tokenguard.calls.settlement import spent
 from tokenguard.core import events
@@ -211,6 +212,8 @@ class Run:
         if self._pid != os.getpid():
             return  # A forked child leaves the block too, but the run is its parent's to end.
         self._parts.watch.closed(self.id)
+        if self._node is not None and self._kind is not Kind.STEP:
+            yield from save(self._node, self._parts)
         outcome, now = self._outcome or _outcome_of(error), self._parts.clock.now()
         try:
             yield from ask(Book(lambda ledger: ledger.leave(self.id, outcome=outcome, at=now)))

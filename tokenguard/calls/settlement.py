@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 from tokenguard.calls.effects import Book, Flow, ask
 from tokenguard.calls.outcome import Sent, dropped, rejected, unresolved
 from tokenguard.calls.receipts import run_receipt
+from tokenguard.calls.savings import is_due, note_savings, save
 from tokenguard.core import events
 from tokenguard.core.books import Booking, Settled, Status
 from tokenguard.core.money import Money, dollars
@@ -56,7 +57,10 @@ def settled(sent: Sent, booking: Booking, parts: Parts) -> Flow[CallReceipt]:
     if sent.attempt.call.ladder.looks:
         parts.shares.note(done.states)
     tell(sent, booking, done, parts)
-    return _receipt(sent, booking, parts)
+    savings = note_savings(sent, booking, parts)
+    if savings and is_due(sent.attempt.call.node, parts):
+        yield from save(sent.attempt.call.node, parts)
+    return replace(_receipt(sent, booking, parts), savings=savings)
 
 
 def failed(sent: Sent, send: Send, error: BaseException, parts: Parts) -> Flow[Failure]:

@@ -17,6 +17,7 @@ from tokenguard.core.events import Event
 from tokenguard.core.ids import Ids
 from tokenguard.core.looping import LoopSpend
 from tokenguard.core.price import PriceCard
+from tokenguard.core.prompt_books import PromptBooks
 from tokenguard.core.tree import Crowded, TooFast
 from tokenguard.core.verdict import AccountState, Ask, Grant, Short
 
@@ -38,7 +39,7 @@ __all__ = [
 ]
 
 
-class Ledger(Protocol):
+class Ledger(PromptBooks, Protocol):
     """Two-phase books. Every method is one transaction and may be called from any thread.
 
     Raises (all methods):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
 from tokenguard.core.books import Kind, NodeSpend, Status
 from tokenguard.core.looping import LoopSpend, done_about
 from tokenguard.core.money import Money
+from tokenguard.core.savings import SavingSpend
 from tokenguard.core.usage import Quality, Usage
 
 __all__ = ["CallReceipt", "Receipt", "loop_sentence"]
@@ -35,11 +36,18 @@ class CallReceipt:
     ledger: str
     """Where the row is, without credentials."""
     run_id: str | None
+    savings: tuple[SavingSpend, ...] = ()
+    """What each stage of folding saved in this call; those that were only measured are marked so."""
 
     @property
     def usd(self) -> Decimal:
         """The cost in dollars, exactly."""
         return self.cost.usd
+
+    @property
+    def saved(self) -> Money:
+        """What folding and cache marks saved in this call by the provider's counts; no part of `cost`."""
+        return Money.from_pico(sum(one.settled.pico for one in self.savings if one.applied))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +60,25 @@ class Receipt:
     """Where the rows are, without credentials."""
     own_loops: tuple[LoopSpend, ...] = ()
     """What repeated in this very run or agent."""
+    savings: tuple[SavingSpend, ...] = ()
+    """What each stage of folding saved in this run and below, as far as it is in the books; of the root only."""
 
     @classmethod
-    def of(cls, nodes: tuple[NodeSpend, ...], *, ledger: str, loops: Iterable[LoopSpend] = ()) -> Receipt:
+    def of(
+        cls,
+        nodes: tuple[NodeSpend, ...],
+        *,
+        ledger: str,
+        loops: Iterable[LoopSpend] = (),
+        savings: tuple[SavingSpend, ...] = (),
+    ) -> Receipt:
         """Build the tree from a ledger's nodes, parents before children; the first is the root.
 
         Args:
             nodes: As `Ledger.tree` gives them.
             ledger: Its name.
             loops: Repetitions of these runs, as `Ledger.loops` gives them.
+            savings: What folding saved in them, by stage, as `Ledger.savings` gives it.
 
         Raises:
             ValueError: `nodes` is empty.
@@ -78,7 +96,7 @@ class Receipt:
         for node in reversed(nodes):
             below = tuple(built[child.id] for child in children.get(node.id, ()))
             built[node.id] = cls(node, below, ledger, tuple(repeated.get(node.id, ())))
-        return built[nodes[0].id]
+        return replace(built[nodes[0].id], savings=savings)
 
     def walk(self) -> Iterator[Receipt]:
         """This receipt and all below it, parents first."""
@@ -145,6 +163,11 @@ class Receipt:
         return Money.from_pico(sum(loop.averted.pico for one in self.walk() for loop in one.own_loops))
 
     @property
+    def saved(self) -> Money:
+        """What folding and cache marks saved by the provider's counts; no part of `cost`."""
+        return Money.from_pico(sum(one.settled.pico for one in self.savings if one.applied))
+
+    @property
     def stopped(self) -> str | None:
         """Why the run was stopped, as a sentence; None where it was not."""
         return self.node.closed.sentence if self.node.closed else None
@@ -161,10 +184,13 @@ class Receipt:
             below = [id(child) for child in one.children]
             sums[id(one)] = _added(_own(one), *(sums[child] for child in below))
             documents[id(one)] = _document(one, sums[id(one)], [documents[child] for child in below])
-        return documents[id(self)]
+        document = documents[id(self)]
+        if self.savings:
+            document |= {"saved_usd": self.saved.json(), "savings": [one.json() for one in self.savings]}
+        return document
 
     def __str__(self) -> str:
-        lines = [*_render(self), *map(loop_sentence, self.loops), f"ledger: {self.ledger}"]
+        lines = [*_render(self), *map(loop_sentence, self.loops), *_saved(self), f"ledger: {self.ledger}"]
         return "\n".join(lines)
 
 
@@ -260,6 +286,15 @@ def loop_sentence(loop: LoopSpend) -> str:
         f"loop: {_plain(loop.rule)} on {_plain(loop.subject)!r} × {loop.repeats:,}, {done_about(loop)}; "
         f"wasted {loop.wasted}{averted}"
     )
+
+
+def _saved(receipt: Receipt) -> list[str]:
+    """What folding saved, in a line."""
+    applied = [one for one in receipt.savings if one.applied]
+    if not applied:
+        return []
+    stages = ", ".join(f"{_plain(one.name)} {one.settled}" for one in applied)
+    return [f"saved: {receipt.saved} by {sum(one.tokens for one in applied):,} tokens less ({stages})"]
 
 
 def _count(number: int, noun: str) -> str:

@@ -12,6 +12,8 @@ from tokenguard.core.books import Booking, Closure, Entry, GuardEvent, Hold, Nod
 from tokenguard.core.budget import Unit
 from tokenguard.core.looping import LoopSpend
 from tokenguard.core.ports import Ledger
+from tokenguard.core.recovery import StoredText
+from tokenguard.core.savings import Saving, SavingBy, SavingSpend
 from tokenguard.core.tree import Crowded, TooFast
 from tokenguard.core.verdict import AccountState, Ask, Grant, Short
 
@@ -129,6 +131,29 @@ class Forwarding:
     ) -> tuple[LoopSpend, ...]:
         """See `core.ports.Ledger.loops`."""
         return self.inner.loops(run_ids, since=since, until=until)
+
+    def store_texts(self, texts: Sequence[StoredText]) -> None:
+        """See `core.prompt_books.PromptBooks.store_texts`."""
+        self.inner.store_texts(texts)
+
+    def find_text(self, marker: str, *, root_id: str | None) -> str | None:
+        """See `core.prompt_books.PromptBooks.find_text`."""
+        return self.inner.find_text(marker, root_id=root_id)
+
+    def note_savings(self, savings: Sequence[Saving]) -> None:
+        """See `core.prompt_books.PromptBooks.note_savings`."""
+        self.inner.note_savings(savings)
+
+    def savings(
+        self,
+        by: SavingBy = "stage",
+        *,
+        run_ids: Sequence[str] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> tuple[SavingSpend, ...]:
+        """See `core.prompt_books.PromptBooks.savings`."""
+        return self.inner.savings(by, run_ids=run_ids, since=since, until=until)
 
     def tree(self, run_id: str) -> tuple[NodeSpend, ...]:
         """See `core.ports.Ledger.tree`."""

@@ -43,6 +43,7 @@ from tokenguard.ledger.memory_closures import MemoryClosures
 from tokenguard.ledger.memory_events import MemoryEvents
 from tokenguard.ledger.memory_holds import Open, Resolved, ResolvedHolds
 from tokenguard.ledger.memory_limits import MemoryLimits
+from tokenguard.ledger.memory_prompts import MemoryPrompts
 from tokenguard.ledger.outcomes import (
     assumed,
     never_held,
@@ -58,7 +59,7 @@ from tokenguard.ledger.unleased import Unleased
 __all__ = ["MemoryLedger"]
 
 
-class MemoryLedger(Unleased):
+class MemoryLedger(MemoryPrompts, Unleased):
     """Books in this process's memory; gone when it ends.
 
     Args:
@@ -88,6 +89,7 @@ class MemoryLedger(Unleased):
         self._resolved = ResolvedHolds(self._totals)
         self._events = MemoryEvents(self._ids)
         self._next_expiry: datetime | None = None
+        self._forget_prompts()
 
     # ---- nodes -----------------------------------------------------------------------------------------------------
 

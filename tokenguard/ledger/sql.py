@@ -37,6 +37,7 @@ from tokenguard.ledger.address import Address
 from tokenguard.ledger.engine import Database, Durability
 from tokenguard.ledger.event_rows import BookedEvent
 from tokenguard.ledger.prepare import prepare
+from tokenguard.ledger.prompts import SqlPrompts
 from tokenguard.ledger.replay import Verification, verify
 from tokenguard.ledger.reserving import LeaseOver
 from tokenguard.ledger.steady import steady_clock
@@ -55,7 +56,7 @@ def _nothing() -> None:
     """Nobody knows."""
 
 
-class SqlLedger(Unleased):
+class SqlLedger(SqlPrompts, Unleased):
     """Books in a database, shared by every process that opens it. Thread-safe; open it with `SqlLedger.open`."""
 
     inline = False

@@ -7,9 +7,10 @@ where the provider read nothing from it. Tokens are ours, scaled to the provider
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tokenguard.core.money import Money
+from tokenguard.core.savings import SavingSpend
 from tokenguard.prompt.economy import forecast, token_value_pico
 from tokenguard.prompt.report import by_stage
 
@@ -17,26 +18,13 @@ if TYPE_CHECKING:
     from tokenguard.core.usage import Usage
     from tokenguard.prompt.economy import CachePrices
     from tokenguard.prompt.folder import Folded
-    from tokenguard.prompt.report import StageTotal
 
-__all__ = ["Saved", "marks_saved_pico", "saved_in"]
-
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """What one stage saved in one call."""
-
-    total: StageTotal
-    """Of the results that were new in this call."""
-    tokens: int
-    """Fewer tokens in this call, all results counted."""
-    settled_pico: int
-    """What that was worth in this call."""
-    estimated_pico: int
-    """What the new ones are expected to be worth, this call and the later ones of their run."""
+__all__ = ["marks_saved", "saved_in"]
 
 
-def saved_in(folded: Folded, usage: Usage | None, prices: CachePrices, *, ours: int, calls: int) -> tuple[Saved, ...]:
+def saved_in(
+    folded: Folded, usage: Usage | None, prices: CachePrices, *, ours: int, calls: int, applied: bool
+) -> tuple[SavingSpend, ...]:
     """What each stage saved in one call.
 
     Args:
@@ -44,28 +32,42 @@ def saved_in(folded: Folded, usage: Usage | None, prices: CachePrices, *, ours: 
         usage: What the provider counted; None: it did not say, and nothing is settled.
         prices: Of the card, for the size of the prompt.
         ours: Tokens of the prompt by our count, > 0.
-        calls: Calls of this run up to now, this one included.
+        calls: Calls of this conversation up to now, this one included.
+        applied: Whether it was sent so; else it is only what would have been.
     """
-    fresh = [change for change in folded.changes if change.message >= folded.new_from]
-    old = [change for change in folded.changes if change.message < folded.new_from]
-    new_totals = {one.stage: one for one in by_stage(fresh)}
-    old_tokens = {one.stage: one.tokens_saved for one in by_stage(old)}
+    fresh = {one.stage: one for one in by_stage([one for one in folded.changes if one.message >= folded.new_from])}
     requests = forecast(calls)
-    found: list[Saved] = []
+    found: list[SavingSpend] = []
     for one in by_stage(folded.changes):
-        new = new_totals.get(one.stage)
+        new = fresh.get(one.stage)
         entering = new.tokens_saved if new else 0
-        staying = old_tokens.get(one.stage, 0)
-        settled = 0 if usage is None else _settled(entering, staying, usage, prices, ours)
-        expected = entering * token_value_pico(prices, requests)
-        found.append(Saved(new or _nothing(one), entering + staying, settled, expected))
+        settled = 0 if usage is None else _settled(entering, one.tokens_saved - entering, usage, prices, ours)
+        if one.stage == "retire" and usage is not None:
+            # Behind the first byte that changed everything is written to the cache again instead of read from it.
+            settled -= folded.broken * (prices.write - prices.read)
+        found.append(
+            SavingSpend(
+                name=one.stage,
+                applied=applied,
+                calls=1,
+                results=new.results if new else 0,
+                tokens_before=new.tokens_before if new else 0,
+                tokens_after=new.tokens_after if new else 0,
+                tokens=one.tokens_saved,
+                elapsed_us=new.elapsed_us if new else 0,
+                estimated=Money.from_pico(entering * token_value_pico(prices, requests)),
+                settled=Money.from_pico(settled),
+            )
+        )
     return tuple(found)
 
 
-def marks_saved_pico(usage: Usage, prices: CachePrices) -> int:
+def marks_saved(usage: Usage, prices: CachePrices) -> SavingSpend:
     """What cache marks of ours saved in one call: reading instead of sending again, less what writing cost extra."""
     written = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
-    return usage.cache_read_tokens * (prices.input - prices.read) - written * (prices.write - prices.input)
+    pico = usage.cache_read_tokens * (prices.input - prices.read) - written * (prices.write - prices.input)
+    amount = Money.from_pico(pico)
+    return SavingSpend("mark", True, 1, 0, 0, 0, 0, 0, amount, amount)  # noqa: FBT003  # it was sent
 
 
 def _settled(entering: int, staying: int, usage: Usage, prices: CachePrices, ours: int) -> int:
@@ -73,8 +75,3 @@ def _settled(entering: int, staying: int, usage: Usage, prices: CachePrices, our
     fresh = prices.write if writes else prices.input
     again = prices.read if usage.cache_read_tokens else fresh
     return (entering * fresh + staying * again) * usage.input_total // max(1, ours)
-
-
-def _nothing(total: StageTotal) -> StageTotal:
-    """A stage that changed only what was sent before."""
-    return type(total)(total.stage, 0, 0, 0, 0, 0, 0, total.reversible)

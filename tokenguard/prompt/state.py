@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from tokenguard.core.savings import SavingSpend
 from tokenguard.core.untrusted import field_of
 
 __all__ = ["Conversation", "FoldState"]
@@ -42,6 +43,12 @@ class FoldState:
     """How often an original was asked for."""
     told: set[str] = field(default_factory=set[str])
     """Reasons to say results in full that were told to the sinks."""
+    savings: dict[tuple[str, str, bool], SavingSpend] = field(default_factory=dict[tuple[str, str, bool], SavingSpend])
+    """What is not in the ledger yet, by stage, model and whether it was applied."""
+    scope: str = ""
+    """Of the guard's scopes, where its calls are made."""
+    unsaved_calls: int = 0
+    """Calls whose savings are not in the ledger yet."""
     conversations: dict[int, Conversation] = field(default_factory=dict[int, Conversation])
 
     def conversation(self, messages: Sequence[Any]) -> Conversation:

@@ -13,7 +13,7 @@ __all__ = ["Trimmed", "trim"]
 
 _MUST: Final = re.compile(
     r"error|fail|exception|fatal|panic|traceback|critical|warn|denied|refused|timed? ?out|abort|assert|invalid|<keep>",
-    re.I,
+    re.IGNORECASE,
 )
 _PASSED: Final = re.compile(
     r"\S.{0,400}\s(?:PASSED|passed|ok)(?:\s+\[\s*\d{1,3}\s*%\s*\])?\s*|.{1,400} \.\.\. ok\s*|PASSED \S{1,400}\s*"

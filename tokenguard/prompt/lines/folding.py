@@ -33,7 +33,8 @@ def fold(text: str) -> str | None:
     Verified: `unfold` gives the text back, byte for byte. What is protected (`PROTECTED`) is left alone.
 
     Returns:
-        None: at least 48 characters and 5 % (30 % of what is neither paths nor a log) would not be saved, or the text is larger than two million characters.
+        None: at least 48 characters and 5 % (30 % of what is neither paths nor a log) would not be saved, or the text
+            is larger than two million characters.
     """
     if len(text) > _CHARACTERS_MAX or text.count("\n") < _LINES_MIN - 1 or text.startswith((_TREE, _LOG)):
         return None

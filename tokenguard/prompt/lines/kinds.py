@@ -32,8 +32,8 @@ _TEST: Final = re.compile(
     r"|.{1,200} \.\.\. (?:ok|FAIL|ERROR|skipped)|collected \d+ items|test process starts"
 )
 _CODE: Final = re.compile(
-    r"\s*(?:(?:async )?def \w+\(|class \w+[:({]|from [\w.]+ import |import [\w.{*]|#include\b|package \w|public |private "
-    r"|func(?:tion)? \w*\(|const \w+ =|let \w+ =|var \w+ =|return\b|if \(|\}\s*(?:else\b.*)?$|\)\s*[:{]$|@\w+"
+    r"\s*(?:(?:async )?def \w+\(|class \w+[:({]|from [\w.]+ import |import [\w.{*]|#include\b|package \w"
+    r"|public |private |func(?:tion)? \w*\(|const \w+ =|let \w+ =|var \w+ =|return\b|if \(|\}\s*(?:else\b.*)?$|\)\s*[:{]$|@\w+"
     r"|elif |else:|try:|except |/[*/]|[^=]{1,200}[;{]$)"
 )
 _HTML: Final = re.compile(r"\s*(?:<!doctype html|<html[\s>])", re.IGNORECASE)
