@@ -103,19 +103,19 @@ def _stored(done: Folded, call: Call, state: FoldState, parts: Parts) -> Flow[bo
     now, node = parts.clock.now(), call.node
     until = now + timedelta(days=parts.folder.folding.recovery_days)
     root_id = node.root_id if node else ""
-    texts = [
-        StoredText(marker=marker, root_id=root_id, text=text, at=now, until=until)
-        for marker, text in done.originals.items()
-        if marker not in state.stored
-    ]
-    if not texts:
+    missing = {marker: text for marker, text in done.originals.items() if marker not in state.stored}
+    if not missing:
         return True
     try:
+        texts = [
+            StoredText(marker=marker, root_id=root_id, text=text, at=now, until=until)
+            for marker, text in missing.items()
+        ]
         yield from ask(Book(lambda ledger: ledger.store_texts(texts)))
     except TokenguardError as away:
         _fault("prompt.store", away, call, parts)
         return False
-    state.stored.update(one.marker for one in texts)
+    state.stored.update(missing)
     return True
 
 
