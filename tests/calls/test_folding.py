@@ -37,7 +37,7 @@ PAGE = "\n".join(
 )
 TEXT = "\n".join(f"a plain line of prose with the letter {at} in it" for at in "abcdefgh")
 TOOL = {"type": "function", "function": {"name": "search", "parameters": {"type": "object", "properties": {}}}}
-WORDS = "the quick brown fox jumps over a lazy dog while nobody looks and everything else waits for rain".split()
+WORDS = ("quick", "brown", "fox", "jumps", "over", "lazy", "dog", "while", "nobody", "looks", "waits", "for", "rain")
 DICE = random.Random(5)
 LONG = "\n".join(" ".join(DICE.choice(WORDS) for _ in range(14)) for _ in range(900))
 
@@ -383,6 +383,6 @@ def test_originals_are_forgotten_when_their_days_are_over(
             return 0.0
 
     ledger: Any = parts.ledger
-    ledger.inner.inner._clock = Later()  # noqa: SLF001  # the books' own clock, two days on
+    ledger.inner.inner._clock = Later()  # The books' own clock, two days on.
 
     assert ledger.find_text(marker, root_id=run.id) is None

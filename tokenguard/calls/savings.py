@@ -33,6 +33,7 @@ __all__ = ["is_due", "note_savings", "save"]
 
 _SAVE_EVERY: Final = 32
 _LEFT_PERCENT: Final = 90
+_CACHE_LOST: Final = "the provider's cache holds less of the prompt than it must"
 _ANSWERED: Final = (Status.OK, Status.CLOSED)
 _LATE_STAGES: Final = frozenset({"refer", "html", "trim", "retire"})
 
@@ -143,9 +144,8 @@ def _watch_cache(sent: Sent, usage: Usage | None, talk: Conversation, prices: Ca
     idle_s = parts.clock.monotonic() - talk.sent_s
     lives = prices.life_s is not None and idle_s < prices.life_s
     less = usage.cache_read_tokens * 100 < talk.cached * _LEFT_PERCENT
-    if talk.calls and lives and less and call.folded is not None and not call.folded.folded.broken:
-        if any(step.stage in _LATE_STAGES for change in call.folded.folded.changes for step in change.steps):
-            keep_whole(
-                len(list_of(call.given)), "the provider's cache holds less of the prompt than it must", call, parts
-            )
+    changes = call.folded.folded.changes if call.folded and not call.folded.folded.broken else ()
+    late = any(step.stage in _LATE_STAGES for change in changes for step in change.steps)
+    if talk.calls and lives and less and late:
+        keep_whole(len(list_of(call.given)), _CACHE_LOST, call, parts)
     talk.cached = cached

@@ -14,6 +14,7 @@ from tokenguard.cli.doctor import doctor
 from tokenguard.cli.fold import fold
 from tokenguard.cli.options import FINDING, USAGE
 from tokenguard.cli.reconcile import reconcile
+from tokenguard.cli.show import show
 from tokenguard.cli.sweep import sweep
 from tokenguard.cli.terminal import complain
 from tokenguard.errors import SetupError, TokenguardError
@@ -36,6 +37,7 @@ app.command()(doctor)
 app.command()(sweep)
 app.command()(reconcile)
 app.command()(fold)
+app.command()(show)
 app.add_typer(report.app, name="report")
 app.add_typer(runs.app, name="runs")
 app.add_typer(budget.app, name="budget")

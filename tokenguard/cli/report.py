@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -11,14 +11,18 @@ from tokenguard.cli.ledgers import opened
 from tokenguard.cli.options import FINDING, Database, Json, Since, Until
 from tokenguard.cli.terminal import document, say, show
 from tokenguard.core.clock import SystemClock
+from tokenguard.core.savings import SAVING_DIMENSIONS
 from tokenguard.errors import SettingsError
 from tokenguard.reports.instants import instant
 from tokenguard.reports.loops import loop_report
+from tokenguard.reports.savings import saving_report
 from tokenguard.reports.spend import SpendReport, spend_report
 from tokenguard.reports.unpriced import unpriced_models, unpriced_table
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from tokenguard.core.savings import SavingBy
 
 __all__ = ["app"]
 
@@ -103,6 +107,39 @@ def loops(
             report.assumption,
             f"ledger: {place}",
         )
+
+
+@app.command()
+def savings(
+    *,
+    by: Annotated[str, typer.Option("--by", help="stage, model, agent, scope or run.")] = "stage",
+    since: Since = None,
+    until: Until = None,
+    as_json: Json = False,
+    database: Database = None,
+) -> None:
+    """What folding and cache marks saved, by the provider's own counts, net of the breaks they caused."""
+    if by not in SAVING_DIMENSIONS:
+        raise SettingsError(f"--by {by}: savings are grouped by {', '.join(SAVING_DIMENSIONS)}.")
+    began, ends = _window(since, until)
+    with opened(database) as ledger:
+        report = saving_report(ledger, cast("SavingBy", by), since=began, until=ends)
+        place = ledger.name
+    if as_json:
+        document({**report.json(), "ledger": place})
+        return
+    if not report.rows:
+        say(f"Nothing was saved in that time. Ledger: {place}")
+    else:
+        show(report.table())
+        say(
+            "",
+            "estimated: expected when it was sent first, for the rest of its run. settled: by the provider's counts.",
+            f"ledger: {place}",
+        )
+    if report.measured:
+        tokens = sum(one.tokens for one in report.measured)
+        say(f"Only measured (observing or held out): {tokens:,} tokens that folding would have saved.")
 
 
 def _window(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:

@@ -16,7 +16,7 @@ TOOL_NAME: Final = "tokenguard_show"
 MARKER: Final = "[tokenguard folded "
 """How every line of ours begins that stands for text; the repetition rules know it (`loops/evidence.py`)."""
 
-_ID: Final = re.compile(r"\[tokenguard folded ([0-9a-f]{12,64})\b")
+_ID: Final = re.compile(r"(?<!\[)\[tokenguard folded ([0-9a-f]{12,64})\b")
 _DIGITS: Final = 12
 
 

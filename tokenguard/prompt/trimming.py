@@ -16,7 +16,7 @@ _MUST: Final = re.compile(
     re.IGNORECASE,
 )
 _PASSED: Final = re.compile(
-    r"\S.{0,400}\s(?:PASSED|passed|ok)(?:\s+\[\s*\d{1,3}\s*%\s*\])?\s*|.{1,400} \.\.\. ok\s*|PASSED \S{1,400}\s*"
+    r"\S{1,400}\s+PASSED(?:\s+\[\s*\d{1,3}\s*%\s*\])?\s*|PASSED \S{1,400}\s*|.{1,400} \.\.\. ok\s*|\S{1,200} ok\s*"
     r"|(?:\S{1,300}\.py )?[.sx]{2,300}(?:\s+\[\s*\d{1,3}\s*%\s*\])?\s*"
 )
 _PASSING_MIN: Final = 3

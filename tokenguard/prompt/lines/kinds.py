@@ -18,7 +18,7 @@ _FEWEST: Final = 3
 _NUMBERED: Final = re.compile(r"\s*(\d{1,7})(?:[\t|:→]| {1,4}\S|$)")
 _FOUND: Final = re.compile(
     r"[^\s:]{1,200}[/.][^\s:]{1,200}[:-]\d{1,7}[:-]"  # path:line:text
-    r"|[\w.-]{1,80}(?:/[\w.-]{1,80}){0,20}\.\w{1,8}:"  # path:text
+    r"|[\w.-]{1,80}(?:/[\w.-]{1,80}){0,20}\.\w{1,8}:(?!:)"  # path:text
 )
 _PATH: Final = re.compile(r"[^\s:*?\"<>|]{0,200}/[^\s:*?\"<>|]{0,200}")
 _STAMP: Final = re.compile(
@@ -32,9 +32,9 @@ _TEST: Final = re.compile(
     r"|.{1,200} \.\.\. (?:ok|FAIL|ERROR|skipped)|collected \d+ items|test process starts"
 )
 _CODE: Final = re.compile(
-    r"\s*(?:(?:async )?def \w+\(|class \w+[:({]|from [\w.]+ import |import [\w.{*]|#include\b|package \w"
-    r"|public |private |func(?:tion)? \w*\(|const \w+ =|let \w+ =|var \w+ =|return\b|if \(|\}\s*(?:else\b.*)?$|\)\s*[:{]$|@\w+"
-    r"|elif |else:|try:|except |/[*/]|[^=]{1,200}[;{]$)"
+    r"\s*(?:(?:async )?def \w+\(|class \w+[:({]|from [\w.]+ import |import [\w.{*]|#include\b|package \w|public "
+    r"|private |func(?:tion)? \w*\(|const \w+ =|let \w+ =|var \w+ =|return\b|if \(|\}\s*(?:else\b.*)?$|\)\s*[:{]$"
+    r"|@\w+|elif |else:|try:|except |/[*/]|[^=]{1,200}[;{]$)"
 )
 _HTML: Final = re.compile(r"\s*(?:<!doctype html|<html[\s>])", re.IGNORECASE)
 

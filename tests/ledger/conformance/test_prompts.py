@@ -1,0 +1,148 @@
+"""Originals and savings: the same in memory, in a file and on a server."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tokenguard.core.money import Money
+from tokenguard.core.recovery import CHARACTERS_MAX, StoredText
+from tokenguard.core.savings import Saving
+from tokenguard.errors import BadAmount, LedgerConflict
+
+
+def original(desk: Any, text: str = "what a tool gave", **changes: Any) -> StoredText:
+    """A text that may be read for a week."""
+    until = desk.noon + timedelta(days=changes.pop("days", 7))
+    return StoredText(
+        marker=changes.pop("marker", "0123456789ab"), root_id="run-1", text=text, at=desk.noon, until=until, **changes
+    )
+
+
+def saving(desk: Any, saving_id: str = "saving-1", **changes: Any) -> Saving:
+    """What one stage saved in two calls."""
+    return replace(
+        Saving(
+            id=saving_id,
+            at=desk.noon,
+            run_id="run-1",
+            root_id="run-1",
+            scope="acme",
+            agent="writer",
+            model="openai/penny",
+            stage="json",
+            applied=True,
+            calls=2,
+            results=1,
+            tokens_before=100,
+            tokens_after=60,
+            tokens=80,
+            elapsed_us=500,
+            estimated_pico=1_000,
+            settled_pico=700,
+        ),
+        **changes,
+    )
+
+
+@pytest.mark.parametrize("text", ["plain", "", "é😀\x00\r\n", "\ud800 half a pair", "x" * 200_000])
+def test_an_original_comes_back_as_it_was(ledger: Any, desk: Any, text: str) -> None:
+    ledger.store_texts([original(desk, text)])
+
+    assert ledger.find_text("0123456789ab", root_id="run-1") == text
+    assert ledger.find_text("0123456789ab", root_id=None) == text
+
+
+def test_only_its_own_run_tree_and_a_person_may_read_it(ledger: Any, desk: Any) -> None:
+    ledger.store_texts([original(desk)])
+
+    assert ledger.find_text("0123456789ab", root_id="run-2") is None
+    assert ledger.find_text("ffffffffffff", root_id=None) is None
+
+
+def test_the_same_text_again_is_kept_once_and_for_the_longer_time(ledger: Any, desk: Any, clock: Any) -> None:
+    ledger.store_texts([original(desk, days=7)])
+    ledger.store_texts([original(desk, days=30), original(desk, "another", marker="ba9876543210")])
+    ledger.store_texts([original(desk, days=1)])
+    ledger.store_texts([])
+
+    clock.advance(timedelta(days=20).total_seconds())
+
+    assert ledger.find_text("0123456789ab", root_id="run-1") == "what a tool gave"
+    assert ledger.find_text("ba9876543210", root_id="run-1") is None
+
+
+def test_what_is_over_goes_when_something_is_kept(ledger: Any, desk: Any) -> None:
+    ledger.store_texts([original(desk)])
+    later = desk.noon + timedelta(days=8)
+
+    ledger.store_texts(
+        [replace(original(desk, "new", marker="ba9876543210"), at=later, until=later + timedelta(days=7))]
+    )
+
+    # By the books' clock it is still its day, so only a row that is gone is not found.
+    assert ledger.find_text("0123456789ab", root_id="run-1") is None
+    assert ledger.find_text("ba9876543210", root_id="run-1") == "new"
+
+
+def test_another_text_under_a_marker_is_refused_and_nothing_of_it_is_kept(ledger: Any, desk: Any) -> None:
+    ledger.store_texts([original(desk)])
+
+    with pytest.raises(LedgerConflict, match="stands for another text of this run"):
+        ledger.store_texts([original(desk, "fine", marker="000000000000"), original(desk, "an impostor")])
+
+    assert ledger.find_text("0123456789ab", root_id="run-1") == "what a tool gave"
+    assert ledger.find_text("000000000000", root_id="run-1") is None
+
+
+def test_a_text_that_is_too_long_is_refused_with_its_size(desk: Any) -> None:
+    with pytest.raises(BadAmount, match="16,000,001 characters"):
+        original(desk, "x" * (CHARACTERS_MAX + 1))
+
+
+def test_savings_add_up_by_every_dimension(ledger: Any, desk: Any) -> None:
+    ledger.note_savings(
+        [
+            saving(desk, "a"),
+            saving(desk, "b", stage="text", settled_pico=-300, estimated_pico=10**13, tokens=5),
+            saving(desk, "c", run_id="run-2", agent="", model="openai/wide"),
+            saving(desk, "d", applied=False, settled_pico=0),
+        ]
+    )
+    ledger.note_savings([])
+
+    stages = ledger.savings()
+    assert [(one.name, one.applied, one.settled.pico, one.calls) for one in stages] == [
+        ("json", True, 1_400, 4),
+        ("text", True, -300, 2),
+        ("json", False, 0, 2),
+    ]
+    assert stages[1].estimated == Money.from_pico(10**13)
+    for by in ("model", "agent", "scope", "run"):
+        found = [one for one in ledger.savings(by) if one.applied]
+        assert sum(one.settled.pico for one in found) == 1_100
+        assert sum(one.tokens for one in found) == 165
+    assert {one.name for one in ledger.savings("run")} == {"run-1", "run-2"}
+
+
+def test_the_same_row_again_changes_nothing(ledger: Any, desk: Any) -> None:
+    for _ in range(2):
+        ledger.note_savings([saving(desk)])
+
+    (found,) = ledger.savings()
+
+    assert (found.calls, found.settled.pico) == (2, 700)
+
+
+def test_savings_are_told_of_some_runs_and_of_a_time(ledger: Any, desk: Any) -> None:
+    for number in range(3):
+        at = desk.noon + timedelta(minutes=number)
+        ledger.note_savings([saving(desk, f"s{number}", run_id=f"run-{number}", at=at, settled_pico=10**number)])
+    first, second = desk.noon + timedelta(minutes=1), desk.noon + timedelta(minutes=2)
+
+    assert [one.name for one in ledger.savings("run", run_ids=["run-0", "run-2"])] == ["run-2", "run-0"]
+    assert [one.name for one in ledger.savings("run", since=first, until=second)] == ["run-1"]
+    assert ledger.savings("run", run_ids=[]) == ()
