@@ -95,8 +95,7 @@ class Folding:
                 "recovery='tool' or 'shell', or level 'lossless'.",
                 amount=repr(level),
             )
-        if isinstance(shield, str) or not all(isinstance(name, str) for name in shield):
-            raise BadAmount(f"shield={shield!r}: give a list of tool names.", amount=repr(shield))
+        names = _names(shield)
         unknown = sorted({off} if isinstance(off, str) else set(off) - set(STAGES))
         if unknown:
             raise BadAmount(f"off={unknown}: no such stage. The stages are {', '.join(STAGES)}.", amount=repr(off))
@@ -105,7 +104,7 @@ class Folding:
         _in_range("trim_above", trim_above, _SHORTEST_TRIM, None)
         if type(holdout) not in (int, float) or not 0 <= holdout <= 0.5:  # noqa: PLR2004 - half of all runs
             raise BadAmount(f"holdout={holdout!r}: give a share of runs from 0 to 0.5.", amount=repr(holdout))
-        values = (chosen, recovery, recovery_days, tuple(shield), frozenset(off), keep_results, trim_above, holdout)
+        values = (chosen, recovery, recovery_days, names, frozenset(off), keep_results, trim_above, holdout)
         for name, value in zip(self.__dataclass_fields__, values, strict=True):
             object.__setattr__(self, name, value)
 
@@ -124,6 +123,14 @@ def _level(name: Any) -> Level:
     except (AttributeError, KeyError):
         names = ", ".join(repr(one.name.lower()) for one in Level)
         raise BadAmount(f"level={name!r}: choose one of {names}.", amount=repr(name)) from None
+
+
+def _names(shield: Any) -> tuple[str, ...]:
+    """Typed as a collection of text, but users bring one name."""
+    given: tuple[Any, ...] = () if isinstance(shield, str) else tuple(shield)
+    if isinstance(shield, str) or not all(isinstance(name, str) for name in given):
+        raise BadAmount(f"shield={shield!r}: give a list of tool names.", amount=repr(shield))
+    return given
 
 
 def _in_range(name: str, value: Any, least: int, most: int | None) -> None:

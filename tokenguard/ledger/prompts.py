@@ -35,7 +35,10 @@ class SqlPrompts:
 
     _database: Database
     _clock: Clock
-    _repeatable: Callable[..., Any]
+
+    def _repeatable(self, work: Callable[[Tx], T], *, checks_schema: bool = False) -> T:
+        """A write that may be done again where its answer was lost."""
+        raise NotImplementedError
 
     def store_texts(self, texts: Sequence[StoredText]) -> None:
         """See `core.prompt_books.PromptBooks.store_texts`; what is over by then goes with it."""
@@ -121,14 +124,15 @@ def _savings(
         clause = clause.where(_row.at < until)
     if run_ids is not None:
         clause = clause.where(_row.run_id.in_(run_ids))
+    rows: list[tuple[Any, ...]] = [tuple(one) for one in connection.execute(clause)]
     found = [
         SavingSpend(
-            name=one[0],
-            applied=bool(one[1]),
-            **dict(zip(COUNTS, map(int, one[2 : 2 + len(COUNTS)]), strict=True)),
-            estimated=Money.from_pico(int(one[-2])),
-            settled=Money.from_pico(int(one[-1])),
+            name=group,
+            applied=bool(applied),
+            **dict(zip(COUNTS, map(int, counts), strict=True)),
+            estimated=Money.from_pico(int(estimated)),
+            settled=Money.from_pico(int(settled)),
         )
-        for one in connection.execute(clause)
+        for group, applied, *counts, estimated, settled in rows
     ]
     return ordered(found)

@@ -72,14 +72,14 @@ def written(messages: Sequence[Any], changed: Mapping[int, Mapping[Path, str]]) 
     return new
 
 
-def _texts(content: Any, index: int, path: Path, tool: str) -> Iterator[Place]:
+def _texts(content: object, index: int, path: Path, tool: str) -> Iterator[Place]:
     """A string, or the text parts of a list."""
     if type(content) is str:
         yield Place(index, path, tool, content)
         return
     if type(content) is not list:
         return
-    for at, part in enumerate(content):
+    for at, part in enumerate(list_of(content)):
         if type(part) is dict:
             fields = cast("dict[str, Any]", part)
             if fields.get("type") in _TEXTS and type(fields.get("text")) is str:

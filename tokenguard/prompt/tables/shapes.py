@@ -117,7 +117,7 @@ def _column(name: str, values: list[Any], *, optional: bool, constants: bool) ->
     present = [value for value in values if value is not ABSENT] if optional else values
     if constants and not optional and len(values) >= _CONSTANT_ROWS and _is_constant(present):
         return Column(name, "constant", constant=present[0])
-    kinds = {type(value) for value in present}
+    kinds: set[type[Any]] = {type(value) for value in present}
     if kinds == {str}:
         return Column(name, "text" if any(map(is_ambiguous, present)) else "words", optional)
     if kinds == {dict} and not optional and all(present):

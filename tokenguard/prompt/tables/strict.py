@@ -75,12 +75,10 @@ def compact(value: Any) -> str:
 
 def written(value: Any) -> str:
     """A part of a value that was checked as a whole, as JSON without blanks."""
-    kind = type(value)
-    if kind is str:
+    if type(value) is str:
         return _quoted(value)
-    if kind is int:
-        return repr(value)
-    return _encode(value)
+    # Not for True and False, which are whole numbers to Python.
+    return repr(value) if type(value) is int else _encode(value)
 
 
 _quoted: Callable[[str], str] = json.encoder.encode_basestring

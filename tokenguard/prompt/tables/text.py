@@ -96,7 +96,7 @@ class _Writing:
         """A value at its place."""
         if type(value) not in _NESTED or not value or depth > _DEPTH_MAX:
             return written(value)
-        if not any(type(one) in _NESTED for one in (value if type(value) is list else value.values())):
+        if not any(type(one) in _NESTED for one in _inner(value)):
             return written(value)
         table = self.table(value, written(value))
         if table is not None and not table.holds_more:
@@ -116,15 +116,13 @@ class _Writing:
     def opened(self, value: Any, depth: int) -> str:
         """A list or object as JSON, with tables inside."""
         if type(value) is list:
-            return f"[{','.join([self.said(one, depth + 1) for one in value])}]"
+            return f"[{','.join([self.said(one, depth + 1) for one in _inner(value)])}]"
         return "{" + ",".join([f"{written(name)}:{self.said(one, depth + 1)}" for name, one in value.items()]) + "}"
 
     def table(self, value: Any, plain: str) -> _Table | None:
         """A list of objects, or an object of objects, as a table; None: it is none, or not shorter."""
-        keys: list[str] | None = None
-        rows: list[Row] = value
-        if type(value) is dict:
-            keys, rows = list(value), list(value.values())
+        rows = _inner(value)
+        keys: list[str] | None = None if type(value) is list else list(value)
         if len(rows) < _ROWS_MIN or not all(type(one) is dict and one for one in rows):
             return None
         columns = shape(rows, keys)
@@ -136,6 +134,12 @@ class _Writing:
         again = own if known is None else f"{{^{known}}}"
         text = "\n".join([count + again, *_lines(rows, keys, columns), ""])
         return _Table(own, text, _holds_more(rows, columns)) if len(text) < len(plain) else None
+
+
+def _inner(value: Any) -> list[Any]:
+    """The elements of a list, or the values of an object."""
+    found: list[Any] = value if type(value) is list else list(value.values())
+    return found
 
 
 def _holds_more(rows: Sequence[Row], columns: Sequence[Column]) -> bool:
