@@ -19,7 +19,7 @@ from tokenguard.prompt.lines import unfold as unfold_lines
 from tokenguard.prompt.tables import unfold
 from tokenguard.testing.model_server import ModelServer, Reply, ToolCall
 
-CHEAP = "openai/cheap"
+CHEAP = "openai/gpt-4o-cheap"
 PRICES: dict[str, Any] = {
     "prices": {
         CHEAP: {
@@ -386,3 +386,137 @@ def test_originals_are_forgotten_when_their_days_are_over(
     ledger.inner.inner._clock = Later()  # The books' own clock, two days on.
 
     assert ledger.find_text(marker, root_id=run.id) is None
+
+
+def test_a_call_of_the_tool_that_cannot_be_read_gets_an_answer_all_the_same(make: MakeGuard) -> None:
+    guard = make()
+
+    for arguments in ("no json", {"other": 1}, "[1]"):
+        assert "It cannot be read again" in guard.show(arguments)
+
+
+def test_a_prompt_can_be_looked_at_on_any_level_without_being_sent(make: MakeGuard) -> None:
+    guard, messages = make(), used(ROWS)
+
+    off, own = guard.fold(messages, model=CHEAP, level="off"), guard.fold(messages, model=CHEAP)
+    table = guard.fold(messages, model="nobody/knows", level=tg.Folding("lossless"))
+
+    assert (off.messages, off.level, off.tokens_saved) == (messages, "off", 0)
+    assert own.level == "compact"
+    assert own.usd_first_pico == own.tokens_saved * 10_000_000
+    assert own.usd_again_pico == own.tokens_saved * 1_000_000
+    assert table.tokens_after < own.tokens_after
+    assert table.usd_first_pico is None
+
+
+def test_a_model_without_a_price_is_folded_but_nothing_is_retired_or_counted(
+    make: MakeGuard, make_server: MakeServer
+) -> None:
+    server = make_server()
+    guard = make(prompt=tg.Folding("gated", recovery="shell"), mode="enforce", unattributed=tg.Budget(calls=9))
+
+    with guard.run("agent", budget=tg.Budget(calls=9)):
+        reply = guard.completion("openai/nobody-knows", used(ROWS), max_tokens=100, **at(server))
+
+    receipt = tg.receipt_of(reply)
+    assert receipt is not None
+    assert receipt.savings == ()
+    assert sent(server).startswith("[40]{flight,price,")
+
+
+def test_calls_outside_any_run_are_folded_and_their_savings_written_when_the_guard_closes(
+    make: MakeGuard, make_server: MakeServer, tmp_path: Path
+) -> None:
+    server, books = make_server(), str(tmp_path / "spend.db")
+    guard = make(database=books)
+
+    with pytest.warns(tg.UnattributedSpend):
+        send(guard, server, used(ROWS))
+    assert guard.late.get().ledger.savings() == ()
+    guard.close()
+
+    (found,) = make(database=books).late.get().ledger.savings("run")
+    assert (found.name, found.calls, found.results) == ("", 1, 1)
+
+
+def test_savings_of_a_long_run_are_written_while_it_goes_on(make: MakeGuard, make_server: MakeServer) -> None:
+    server, guard = make_server(), make()
+
+    with guard.run("agent") as run:
+        for _ in range(33):
+            send(guard, server, used(ROWS))
+        (found,) = run.receipt().savings
+
+    assert found.calls == 32
+    assert run.receipt().savings[0].calls == 33
+
+
+def test_a_ledger_that_is_away_at_the_end_costs_nobody_the_run(
+    make: MakeGuard, make_server: MakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, guard = make_server(), make()
+    faults: list[tg.events.Fault] = []
+    guard.on(tg.events.Fault, faults.append)
+
+    def away(*_: Any) -> None:
+        raise tg.LedgerUnavailable("the disk is full.")
+
+    with guard.run("agent"):
+        send(guard, server, used(ROWS))
+        monkeypatch.setattr(type(guard.late.get().ledger), "note_savings", away)
+
+    assert [one.where for one in faults] == ["savings"]
+
+
+def test_savings_that_cannot_be_worked_out_cost_nobody_the_answer(
+    make: MakeGuard, make_server: MakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, guard = make_server(), make()
+    faults: list[tg.events.Fault] = []
+    guard.on(tg.events.Fault, faults.append)
+
+    def trips(*_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("tokenguard.calls.savings.saved_in", trips)
+    with guard.run("agent"):
+        assert send(guard, server, used(ROWS)).savings == ()
+
+    assert [one.where for one in faults] == ["savings"]
+
+
+def test_an_answer_without_usage_settles_nothing_and_estimates(make: MakeGuard, make_server: MakeServer) -> None:
+    server, guard = make_server(Reply("ok", usage_mode="never")), make()
+
+    with guard.run("agent"):
+        (saving,) = send(guard, server, used(ROWS)).savings
+
+    assert saving.estimated > tg.Money("0")
+
+
+def test_a_cache_that_holds_less_than_it_must_ends_references(make: MakeGuard, make_server: MakeServer) -> None:
+    cached = iter([0, 2_000, 100, 100])
+    server = make_server(lambda _: Reply("ok", cached_tokens=next(cached), prompt_tokens=4_000))
+    guard = make(prompt="lossless")
+    limited: list[tg.events.FoldingLimited] = []
+    guard.on(tg.events.FoldingLimited, limited.append)
+
+    with guard.run("agent"):
+        for _ in conversation(server, guard, [TEXT, TEXT, "ok", "ok"]):
+            pass
+
+    assert [one.reason for one in limited] == ["the provider's cache holds less of the prompt than it must"]
+
+
+def test_the_same_reason_is_told_once_and_says_nothing_where_nothing_is_referred_to(
+    make: MakeGuard, make_server: MakeServer
+) -> None:
+    server, told = make_server(), list[tg.events.FoldingLimited]()
+    guard = make(prompt="lossless")
+    guard.on(tg.events.FoldingLimited, told.append)
+
+    with guard.run("agent"):
+        send(guard, server, used(ROWS, ROWS))
+        send(guard, server, used(PAGE, PAGE))
+
+    assert len(told) == 1

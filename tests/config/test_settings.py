@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import tokenguard as tg
 from tokenguard.config.settings import Settings, find_project_file, load_settings
 from tokenguard.core.budget import Budget
 from tokenguard.errors import SettingsError
@@ -204,3 +205,16 @@ def test_a_budget_in_the_file_that_cannot_be_meant_names_the_file(project: Path,
         load(project)
 
     assert says in caught.value.sentence
+
+
+def test_what_is_done_to_prompts_is_a_level_or_a_table(project: Path) -> None:
+    write(project, '[prompt]\nlevel = "safe"\nrecovery = "shell"\nshield = ["read_*"]\ntrim_above = 2000\n')
+    assert load(project).folding() == tg.Folding("safe", recovery="shell", shield=["read_*"], trim_above=2_000)
+
+    write(project, 'prompt = "lossless"\n')
+    assert load(project).folding() == tg.Folding("lossless")
+    assert load(project, prompt=tg.Folding("off")).folding() == tg.Folding("off")
+
+    write(project, '[prompt]\nlevel = "safe"\n')
+    with pytest.raises(SettingsError, match="nothing brings it back"):
+        load(project)

@@ -71,8 +71,6 @@ def keep_whole(from_message: int, reason: str, call: Call, parts: Parts) -> None
         if reason in state.told:
             return
         state.told.add(reason)
-    if parts.folder is None or parts.folder.folding.level < Level.LOSSLESS:
-        return
     node = call.node
     parts.emit(
         events.FoldingLimited(

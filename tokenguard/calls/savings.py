@@ -96,18 +96,18 @@ def _noted(sent: Sent, booking: Booking, parts: Parts) -> tuple[SavingSpend, ...
     attempt = sent.attempt
     call, card = attempt.call, attempt.card
     content = list_of(call.asked)
-    if parts.folder is None or card is None or not content or booking.status not in _ANSWERED:
-        return ()
     usage = booking.usage
+    if parts.folder is None or card is None or not content or usage is None or booking.status not in _ANSWERED:
+        return ()
     state = state_of(call, parts)
     talk = state.conversation(list_of(call.given))
     ours = _tokens(sent, content, talk, parts) if call.folded else 0
-    prices = cache_prices(card, input_tokens=usage.input_total if usage else ours)
+    prices = cache_prices(card, input_tokens=usage.input_total)
     found: list[SavingSpend] = []
     if call.folded is not None:
         sent_so = call.folded.is_sent
         found += saved_in(call.folded.folded, usage, prices, ours=ours, calls=talk.calls + 1, applied=sent_so)
-    if attempt.content is not call.content and usage is not None:
+    if attempt.content is not call.content:
         found.append(marks_saved(usage, prices))
     _watch_cache(sent, usage, talk, prices, parts)
     talk.calls += 1
@@ -135,10 +135,8 @@ def _add(state: FoldState, more: dict[tuple[str, str, bool], SavingSpend], parts
             state.savings[key] = one if known is None else together([known, one], key[0], applied=key[2])
 
 
-def _watch_cache(sent: Sent, usage: Usage | None, talk: Conversation, prices: CachePrices, parts: Parts) -> None:
+def _watch_cache(sent: Sent, usage: Usage, talk: Conversation, prices: CachePrices, parts: Parts) -> None:
     """A prompt that goes on within the cache's life and finds less of itself there than it left was changed."""
-    if usage is None:
-        return
     call = sent.attempt.call
     cached = usage.cache_read_tokens + usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
     idle_s = parts.clock.monotonic() - talk.sent_s

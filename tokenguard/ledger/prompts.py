@@ -35,10 +35,9 @@ class SqlPrompts:
 
     _database: Database
     _clock: Clock
+    if TYPE_CHECKING:
 
-    def _repeatable(self, work: Callable[[Tx], T], *, checks_schema: bool = False) -> T:
-        """A write that may be done again where its answer was lost."""
-        raise NotImplementedError
+        def _repeatable(self, work: Callable[[Tx], T], *, checks_schema: bool = False) -> T: ...
 
     def store_texts(self, texts: Sequence[StoredText]) -> None:
         """See `core.prompt_books.PromptBooks.store_texts`; what is over by then goes with it."""

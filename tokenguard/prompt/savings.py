@@ -23,13 +23,13 @@ __all__ = ["marks_saved", "saved_in"]
 
 
 def saved_in(
-    folded: Folded, usage: Usage | None, prices: CachePrices, *, ours: int, calls: int, applied: bool
+    folded: Folded, usage: Usage, prices: CachePrices, *, ours: int, calls: int, applied: bool
 ) -> tuple[SavingSpend, ...]:
     """What each stage saved in one call.
 
     Args:
         folded: The prompt as it was sent.
-        usage: What the provider counted; None: it did not say, and nothing is settled.
+        usage: What the provider counted.
         prices: Of the card, for the size of the prompt.
         ours: Tokens of the prompt by our count, > 0.
         calls: Calls of this conversation up to now, this one included.
@@ -41,8 +41,8 @@ def saved_in(
     for one in by_stage(folded.changes):
         new = fresh.get(one.stage)
         entering = new.tokens_saved if new else 0
-        settled = 0 if usage is None else _settled(entering, one.tokens_saved - entering, usage, prices, ours)
-        if one.stage == "retire" and usage is not None:
+        settled = _settled(entering, one.tokens_saved - entering, usage, prices, ours)
+        if one.stage == "retire":
             # Behind the first byte that changed everything is written to the cache again instead of read from it.
             settled -= folded.broken * (prices.write - prices.read)
         found.append(

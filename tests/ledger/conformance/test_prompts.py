@@ -12,6 +12,8 @@ from tokenguard.core.money import Money
 from tokenguard.core.recovery import CHARACTERS_MAX, StoredText
 from tokenguard.core.savings import Saving
 from tokenguard.errors import BadAmount, LedgerConflict
+from tokenguard.ledger.memory import MemoryLedger
+from tokenguard.testing import CountingIds
 
 
 def original(desk: Any, text: str = "what a tool gave", **changes: Any) -> StoredText:
@@ -146,3 +148,11 @@ def test_savings_are_told_of_some_runs_and_of_a_time(ledger: Any, desk: Any) -> 
     assert [one.name for one in ledger.savings("run", run_ids=["run-0", "run-2"])] == ["run-2", "run-0"]
     assert [one.name for one in ledger.savings("run", since=first, until=second)] == ["run-1"]
     assert ledger.savings("run", run_ids=[]) == ()
+
+
+def test_books_in_memory_keep_the_last_ten_thousand_rows(desk: Any, clock: Any) -> None:
+    ledger = MemoryLedger(clock, CountingIds())
+
+    ledger.note_savings([saving(desk, f"row-{number}", calls=1) for number in range(10_003)])
+
+    assert ledger.savings()[0].calls == 10_000
