@@ -35,7 +35,7 @@ _SAVE_EVERY: Final = 32
 _LEFT_PERCENT: Final = 90
 _CACHE_LOST: Final = "the provider's cache holds less of the prompt than it must"
 _ANSWERED: Final = (Status.OK, Status.CLOSED)
-_LATE_STAGES: Final = frozenset({"refer", "html", "trim", "retire"})
+_LATE_STAGES: Final = frozenset({"refer", "html", "learned", "trim", "retire"})
 
 
 def note_savings(sent: Sent, booking: Booking, parts: Parts) -> tuple[SavingSpend, ...]:

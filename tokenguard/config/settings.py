@@ -103,6 +103,7 @@ class _PromptTable(BaseModel):
     off: tuple[str, ...] = ()
     keep_results: int = 5
     trim_above: int = 20_000
+    learned: str | None = None
     holdout: float = 0.0
 
     def folding(self) -> Folding:

@@ -19,7 +19,7 @@ __all__ = ["STAGES", "Folding", "Level", "LevelName", "Recovery"]
 LevelName: TypeAlias = Literal["off", "compact", "lossless", "safe", "gated"]
 Recovery: TypeAlias = Literal["off", "tool", "shell"]
 
-STAGES: Final = ("steady", "json", "text", "refer", "html", "trim", "retire", "mark")
+STAGES: Final = ("steady", "json", "text", "refer", "html", "learned", "trim", "retire", "mark")
 """The stages, in their order, by the names that receipts, reports and `Folding(off=)` use."""
 
 _RECOVERIES: Final = ("off", "tool", "shell")
@@ -71,6 +71,8 @@ class Folding:
     """So many of the latest tool results are never replaced by stubs: 5 or more."""
     trim_above: int
     """Results with more tokens than this are trimmed at level `safe`: 1,000 or more."""
+    learned: str | None
+    """A LLMLingua-2 model, by which prose loses words at level `gated`; None: none does. Needs the extra `learned`."""
     holdout: float
     """This share of runs is left as it is, so that steps with and without folding can be compared: 0 to 0.5."""
 
@@ -84,6 +86,7 @@ class Folding:
         off: Collection[str] = (),
         keep_results: int = 5,
         trim_above: int = 20_000,
+        learned: str | None = None,
         holdout: float = 0.0,
     ) -> None:
         chosen = _level(level)
@@ -102,9 +105,12 @@ class Folding:
         _in_range("recovery_days", recovery_days, 1, _LONGEST_DAYS)
         _in_range("keep_results", keep_results, _FEWEST_KEPT, None)
         _in_range("trim_above", trim_above, _SHORTEST_TRIM, None)
+        if learned is not None and chosen < Level.GATED:
+            raise BadAmount(f"learned={learned!r} leaves words out, which only level 'gated' does.", amount=learned)
         if type(holdout) not in (int, float) or not 0 <= holdout <= 0.5:  # noqa: PLR2004 - half of all runs
             raise BadAmount(f"holdout={holdout!r}: give a share of runs from 0 to 0.5.", amount=repr(holdout))
-        values = (chosen, recovery, recovery_days, names, frozenset(off), keep_results, trim_above, holdout)
+        kept = keep_results, trim_above, learned, holdout
+        values = (chosen, recovery, recovery_days, names, frozenset(off), *kept)
         for name, value in zip(self.__dataclass_fields__, values, strict=True):
             object.__setattr__(self, name, value)
 

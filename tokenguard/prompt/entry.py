@@ -17,6 +17,7 @@ from tokenguard.prompt.trimming import trim
 
 if TYPE_CHECKING:
     from tokenguard.core.folding import Folding
+    from tokenguard.prompt.learned import LearnedFolder
 
 __all__ = ["Entered", "Entrance", "Step"]
 
@@ -68,10 +69,18 @@ class Entrance:
         folding: The level, and which tools and stages are left out.
         count: Tokens of a text.
         now_s: Monotonic seconds.
+        learned: What leaves words out of prose; None: nothing.
     """
 
-    def __init__(self, folding: Folding, count: Callable[[str], int], now_s: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        folding: Folding,
+        count: Callable[[str], int],
+        now_s: Callable[[], float],
+        learned: LearnedFolder | None = None,
+    ) -> None:
         self._folding, self._count, self._now_s = folding, count, now_s
+        self._learned = learned
 
     def shields(self, tool: str, text: str) -> bool:
         """Whether a text stays as it is: its tool is shielded, it says `<keep>`, or it is too short to matter."""
@@ -113,6 +122,8 @@ class Entrance:
         before = len(work.steps)
         if self._folding.does("html", Level.SAFE):
             work.apply("html", html_text, strict=True)
+        if self._learned is not None and self._folding.does("learned", Level.GATED):
+            work.apply("learned", self._learned.fold, strict=True)
         if self._folding.does("trim", Level.SAFE):
             keep_chars = self._folding.trim_above * _CHARACTERS_PER_TOKEN
             work.apply("trim", lambda text: _trimmed(text, keep_chars), strict=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tokenguard.core.folding import Folding, Level
 from tokenguard.core.forks import renew_in_children
 from tokenguard.prompt.entry import Entered, Entrance, Step
+from tokenguard.prompt.learned import LearnedFolder
 from tokenguard.prompt.markers import TOOL_NAME
 from tokenguard.prompt.places import Place, places, written
 from tokenguard.prompt.refer import History, referred_in
@@ -126,6 +127,7 @@ class Folder:
         self.folding = folding
         self._count, self._now_s = count, now_s
         self._characters_max = characters_max
+        self._learned = LearnedFolder(folding.learned) if folding.learned else None
         self._roots: dict[str, _Node] = {}
         self._characters = 0
         self.renew_lock()
@@ -151,7 +153,7 @@ class Folder:
 
     def _fold(self, model: str, messages: Sequence[Any], whole_from: int) -> Folded:
         work = _Folding(messages)
-        entrance = Entrance(self.folding, lambda text: self._count(model, text), self._now_s)
+        entrance = Entrance(self.folding, lambda text: self._count(model, text), self._now_s, self._learned)
         node = self._root(model)
         for place in places(messages):
             whole = place.message >= whole_from
