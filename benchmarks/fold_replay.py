@@ -16,7 +16,8 @@ import fold_stages
 from fold_runs import Talk
 
 from tokenguard.counting.encodings import O200K, load
-from tokenguard.prompt.economy import Block, CachePrices, Outlook, entry_pays, forecast, retire
+from tokenguard.prompt.economy import Block, CachePrices, Outlook, entry_pays, forecast
+from tokenguard.prompt.economy.retire import retire
 
 _O200K = load(O200K)
 OMITTED = "[old tool result omitted]"
@@ -132,6 +133,7 @@ def gated(
                 marker=_marker,
                 state=state,
                 keep=keep,
+                patient=not truth,
                 step_pico=spent // max(1, calls) if paying else 0,
             )
             state = retired.state
@@ -156,9 +158,7 @@ def mask(keep: int, every: int) -> Policy:
             old = [place for place in results if place < end][:-keep]
             gone = len(old) if calls % every == 0 else gone
             masked = set(old[:gone])
-            yield [
-                talk.tools, *(OMITTED if place in masked else one.text for place, one in enumerate(talk.said[:end]))
-            ]
+            yield [talk.tools, *(OMITTED if place in masked else one.text for place, one in enumerate(talk.said[:end]))]
 
     return policy
 

@@ -61,9 +61,7 @@ def talks(at: Path) -> list[Talk]:
                 family = "OpenHands" if "history" in record else "SWE-smith XML"
                 said = _events(record["history"]) if "history" in record else _turns(record["messages"])
                 found.append(Talk(family, tuple(said)))
-    found += [
-        Talk(run.source, tuple(_chat(run.messages))) for run in runs(at) if run.source.startswith("InterCode")
-    ]
+    found += [Talk(run.source, tuple(_chat(run.messages))) for run in runs(at) if run.source.startswith("InterCode")]
     return [talk for talk in found if len(talk.requests) > 1]
 
 

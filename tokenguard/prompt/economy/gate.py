@@ -11,7 +11,7 @@ changed byte that stay, `N` tokens of the prompt, `m` the cache minimum, `a` the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -68,11 +68,13 @@ class Candidate:
         at: Tokens of the prompt before it.
         removed: Net tokens that go, the stub deducted, > 0.
         lost: Of them, tokens of information that the stub does not carry, 0..removed.
+        waited: Earlier requests that carried it though it could have gone, >= 0.
     """
 
     at: int
     removed: int
     lost: int = 0
+    waited: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,12 +205,16 @@ def best_cut(
     outlook: Outlook,
     step_pico: int = 0,
     extra_steps_permille: int = EXTRA_STEPS_PERMILLE,
+    patient: bool = True,
 ) -> Cut | None:
-    """Where to break the cache so that it pays most, or None where it does not pay at all (formulas 2, 3, 6, 7 and 9).
+    """Where to break the cache so that it pays most, or None where it does not pay (formulas 2, 3, 6, 7 and 9).
 
     Everything deeper than the first change rides on the same break. The closed formula ranks all cuts in one pass; the
     few that win (the best of all, the best that stays above the minimum, the first below each price step) are then
     priced exactly, so that no edge is overlooked.
+
+    A patient gate also waits until carrying the candidates has cost as much as the break: whoever rents until the rent
+    has reached the price never pays more than twice what was best, however the forecast errs.
 
     Args:
         prices: Of the card; where they are not known nothing is rewritten.
@@ -218,19 +224,24 @@ def best_cut(
         outlook: The forecast.
         step_pico: Mean cost of a step, for what lost information costs; 0: it costs nothing.
         extra_steps_permille: See `behaviour_pico`.
+        patient: False for a forecast that is certain.
     """
     if not prices.known or not candidates:
         return None
 
-    def exact(cut: Cut, lost: int) -> Cut:
-        gain = _exact_gain(prices, total, total - cut.removed, warm=(cached, candidates[cut.first].at), outlook=outlook)
+    def gain(cut: Cut, ahead: Outlook) -> int:
+        return _exact_gain(prices, total, total - cut.removed, warm=(cached, candidates[cut.first].at), outlook=ahead)
+
+    def net(cut: Cut, lost: int) -> Cut:
         behaviour = behaviour_pico(lost, step_pico, extra_steps_permille=extra_steps_permille)
-        return Cut(cut.first, cut.removed, cut.behind, gain - behaviour)
+        return replace(cut, gain_pico=gain(cut, outlook) - behaviour)
 
     ranked = _ranked(prices, candidates, cached, outlook, step_pico * extra_steps_permille)
-    finalists = [exact(cut, lost) for cut, lost in _finalists(prices, ranked, total)]
-    best = max(finalists, key=lambda cut: cut.gain_pico)
-    return best if best.gain_pico > 0 else None
+    best = max((net(*one) for one in _finalists(prices, ranked, total)), key=lambda cut: cut.gain_pico)
+    if best.gain_pico <= 0:
+        return None
+    carried = prices.read * sum(one.removed * one.waited for one in candidates[best.first :])
+    return best if not patient or carried + gain(best, replace(outlook, requests=1)) >= 0 else None
 
 
 def _ranked(
