@@ -177,7 +177,8 @@ def entry_pays(prices: CachePrices, *, before: int, after: int, total: int, warm
     """Whether a text is worth folding when it first enters (formula 1), and the prompt with it (formula 7).
 
     Tokens must fall by at least 16 and by 5 %. Their price does not matter, because they are paid for in every case;
-    only a prompt that would be cached unfolded and is not cached folded can lose.
+    only a prompt that would be cached unfolded and is not cached folded can lose. A minimum that nobody states is taken
+    as 1,024, as LiteLLM does.
 
     Args:
         prices: Of the card; need not be known.
@@ -190,8 +191,9 @@ def entry_pays(prices: CachePrices, *, before: int, after: int, total: int, warm
     fall = before - after
     if fall < _SMALLEST_FALL or fall * 100 < _SMALLEST_FALL_PERCENT * before:
         return False
-    minimum = _USUAL_MINIMUM if prices.minimum is None else prices.minimum
-    if not prices.caches or total - fall >= minimum:
+    if prices.minimum is None:
+        prices = replace(prices, minimum=_USUAL_MINIMUM)
+    if not prices.caches or prices.surely_cached(total - fall):
         return True
     return cost_ahead_pico(prices, total - fall, warm, outlook) < cost_ahead_pico(prices, total, warm, outlook)
 
