@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 
-try:
-    from tokenguard.prompt.lines import clean, fold as fold_lines
-    from tokenguard.prompt.tables import fold as fold_table
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[ \t\r]+(?=\n|$)")
+Fold = Callable[[str], str | None]
 
-    FOLDERS = "the package's own"
-except ImportError:
-    FOLDERS = "stand-ins: JSON without blanks, text without control bytes"
-    _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[ \t\r]+(?=\n|$)")
 
-    def clean(text: str) -> str | None:
-        return _CONTROL.sub("", text)
+def _folder(module: str, name: str, stand_in: Fold) -> Fold:
+    """A folder of the package, or what stands in for it where the package does not have it."""
+    try:
+        found: Fold = getattr(import_module(f"tokenguard.prompt.{module}"), name)
+    except ImportError:
+        return stand_in
+    return found
 
-    def fold_lines(text: str) -> str | None:
-        return None
 
-    def fold_table(text: str) -> str | None:
-        return None
+clean = _folder("lines", "clean", lambda text: _CONTROL.sub("", text))
+fold_lines = _folder("lines", "fold", lambda _: None)
+fold_table = _folder("tables", "fold", lambda _: None)
+FOLDERS = ", ".join(
+    f"{name} {'of the package' if one.__module__ != __name__ else 'by a stand-in'}"
+    for name, one in {"JSON": fold_table, "text": fold_lines}.items()
+)
 
 
 @cache

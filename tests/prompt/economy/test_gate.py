@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -160,7 +161,7 @@ def test_a_text_is_not_folded_where_that_keeps_the_prompt_from_being_cached() ->
 def test_everything_behind_the_first_change_rides_on_the_same_break() -> None:
     candidates = [Candidate(2_000, 300), Candidate(3_000, 4_000), Candidate(8_000, 500)]
 
-    cut = best_cut(rates(), candidates, total=10_000, cached=9_000, outlook=Outlook(10), patient=False)
+    cut = best_cut(rates(), candidates, total=10_000, cached=9_000, outlook=Outlook(10, certain=True))
 
     assert cut is not None
     assert (cut.first, cut.removed, cut.behind) == (1, 4_500, 1_500)
@@ -169,7 +170,7 @@ def test_everything_behind_the_first_change_rides_on_the_same_break() -> None:
 
 def test_nothing_is_rewritten_where_it_does_not_pay_or_prices_are_assumed() -> None:
     candidates = [Candidate(2_000, 1_000)]
-    sizes = {"total": 10_000, "cached": 10_000, "outlook": Outlook(5), "patient": False}
+    sizes = {"total": 10_000, "cached": 10_000, "outlook": Outlook(5, certain=True)}
 
     assert best_cut(rates(), candidates, **sizes) is None
     assert best_cut(NONE, candidates, **sizes) is not None
@@ -190,8 +191,8 @@ def test_a_patient_gate_waits_until_carrying_has_cost_as_much_as_the_break() -> 
 def test_what_is_lost_counts_against_what_is_saved() -> None:
     def cut(lost: int) -> bool:
         candidates = [Candidate(2_000, 4_500, lost)]
-        sizes = {"total": 8_000, "cached": 8_000, "outlook": Outlook(10)}
-        return best_cut(rates(), candidates, **sizes, step_pico=10**9, patient=False) is not None
+        outlook = Outlook(10, step_pico=10**9, certain=True)
+        return best_cut(rates(), candidates, total=8_000, cached=8_000, outlook=outlook) is not None
 
     assert cut(0)
     assert cut(2_690)
@@ -201,7 +202,7 @@ def test_what_is_lost_counts_against_what_is_saved() -> None:
 def test_the_cut_that_gets_just_below_a_price_step_is_found() -> None:
     # By the closed formula alone nothing pays: much is written again for few tokens that go.
     candidates = [Candidate(1_500, 100), Candidate(2_000, 200), Candidate(3_000, 30)]
-    sizes = {"total": 4_100, "cached": 4_050, "outlook": Outlook(2), "patient": False}
+    sizes = {"total": 4_100, "cached": 4_050, "outlook": Outlook(2, certain=True)}
 
     below = best_cut(stepped(4_000, factor=20), candidates, **sizes)
 
@@ -213,7 +214,7 @@ def test_the_cut_that_gets_just_below_a_price_step_is_found() -> None:
 def test_a_prompt_does_not_shrink_below_the_minimum_for_a_few_tokens() -> None:
     candidates = [Candidate(300, 60), Candidate(500, 200), Candidate(900, 100)]
 
-    cut = best_cut(rates(minimum=1_000), candidates, total=1_150, cached=0, outlook=Outlook(10), patient=False)
+    cut = best_cut(rates(minimum=1_000), candidates, total=1_150, cached=0, outlook=Outlook(10, certain=True))
 
     assert cut is not None
     assert cut.removed == 100
@@ -226,14 +227,13 @@ def histories(draw: st.DrawFn) -> tuple[CachePrices, list[tuple[str, int]], list
     sizes = draw(st.lists(st.integers(1, 3_000), min_size=1, max_size=8))
     pieces = [(f"piece {place}", size) for place, size in enumerate(sizes)]
     stubs = [draw(st.integers(0, size)) for size in sizes]
-    outlook = Outlook(draw(st.integers(1, 30)), growth=draw(st.integers(0, 800)))
+    outlook = Outlook(draw(st.integers(1, 30)), growth=draw(st.integers(0, 800)), certain=draw(st.booleans()))
     return prices, pieces, stubs, draw(st.integers(0, 2_000)), outlook
 
 
-@given(histories(), st.booleans())
+@given(histories())
 def test_the_gate_never_promises_a_gain_that_the_bill_does_not_show(
     history: tuple[CachePrices, list[tuple[str, int]], list[int], int, Outlook],
-    patient: bool,  # noqa: FBT001
 ) -> None:
     prices, sent, stubs, new, outlook = history
     starts = [sum(size for _, size in sent[:place]) for place in range(len(sent))]
@@ -241,7 +241,7 @@ def test_the_gate_never_promises_a_gain_that_the_bill_does_not_show(
     candidates = [Candidate(starts[place], sent[place][1] - stubs[place]) for place in places]
     cached = sum(size for _, size in sent)
 
-    cut = best_cut(prices, candidates, total=cached + new, cached=cached, outlook=outlook, patient=patient)
+    cut = best_cut(prices, candidates, total=cached + new, cached=cached, outlook=outlook)
 
     if cut is None:
         return
@@ -265,7 +265,7 @@ def test_away_from_every_edge_the_exact_gain_is_the_closed_formula(
     head, cached = 5_000, 5_000 + sum(size for _, size in sent)
     candidates = [Candidate(head, 1 + sum(size for _, size in sent) // 2)]
 
-    cut = best_cut(prices, candidates, total=cached + new, cached=cached, outlook=outlook, patient=False)
+    cut = best_cut(prices, candidates, total=cached + new, cached=cached, outlook=replace(outlook, certain=True))
 
     closed = rewrite_gain_pico(prices, candidates[0].removed, cached - head - candidates[0].removed, outlook)
     assert (cut.gain_pico if cut else min(0, closed)) == closed

@@ -36,7 +36,7 @@ def talk(results: int, size: int = 1_000) -> list[Block]:
 
 
 def ask(blocks: list[Block], prices: CachePrices = FREE, *, sent: int | None = None, **options: Any) -> Retired:
-    fields: dict[str, Any] = {"outlook": Outlook(10), "count": words, "marker": marker, "patient": False, **options}
+    fields: dict[str, Any] = {"outlook": Outlook(10, certain=True), "count": words, "marker": marker, **options}
     return retire(blocks, sent=len(blocks) - 2 if sent is None else sent, prices=prices, **fields)
 
 
@@ -95,7 +95,7 @@ def test_a_patient_decision_counts_the_requests_that_carried_what_could_go() -> 
     state: dict[str, Any] = {}
     decided = []
     for results in range(6, 24):
-        found = ask(talk(results, size=3_000), rates(), state=state, patient=True, outlook=Outlook(40))
+        found = ask(talk(results, size=3_000), rates(), state=state, outlook=Outlook(40))
         state = json.loads(json.dumps(found.state))
         decided.append(len(found.stubs))
 
@@ -108,8 +108,8 @@ def test_lost_names_cost_steps() -> None:
     names = " ".join(f"id_{number}" for number in range(1_000))
     blocks = [Block(1_000, "names", names), *talk(6)]
 
-    assert "names" in ask(blocks, step_pico=1).stubs
-    assert "names" not in ask(blocks, step_pico=10**11).stubs
+    assert "names" in ask(blocks, outlook=Outlook(10, step_pico=1)).stubs
+    assert "names" not in ask(blocks, outlook=Outlook(10, step_pico=10**11)).stubs
 
 
 def test_names_that_other_messages_show_leave_room_for_those_that_none_shows() -> None:
@@ -140,10 +140,10 @@ def test_a_state_of_another_shape_counts_as_none(state: dict[str, Any]) -> None:
     st.sampled_from([(125, 10), (100, 50), (100, 100)]),
     st.booleans(),
 )
-def test_a_sent_byte_changes_only_where_a_cut_is_declared_and_only_from_it_on(
+def test_a_sent_byte_changes_only_where_a_cut_is_declared_and_the_newest_results_stay(
     sizes: list[int],
     multipliers: tuple[int, int],
-    patient: bool,  # noqa: FBT001
+    certain: bool,  # noqa: FBT001
 ) -> None:
     prices = rates(*multipliers)
     blocks = [Block(1_500, text="the rules")]
@@ -151,9 +151,8 @@ def test_a_sent_byte_changes_only_where_a_cut_is_declared_and_only_from_it_on(
     before: list[str] = []
     for number, size in enumerate(sizes):
         blocks += [Block(40, text="let me see"), result(number, size)]
-        found = ask(
-            blocks, prices, sent=len(before), state=state, outlook=Outlook(max(1, number // 2)), patient=patient
-        )
+        outlook = Outlook(max(1, number // 2), certain=certain)
+        found = ask(blocks, prices, sent=len(before), state=state, outlook=outlook)
         state = json.loads(json.dumps(found.state))
         sent = [found.stubs.get(block.key or "", block.text) for block in blocks]
         if found.cut is None:

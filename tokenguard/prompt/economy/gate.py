@@ -52,12 +52,18 @@ class Outlook:
         growth: Tokens that each later prompt has more than the one before, >= 0.
         output: Tokens of an answer; matters only where a larger prompt makes them dearer.
         alive_permille: `a`: how likely the provider still has the prefix, 0..1000.
+        step_pico: Mean cost of a step of this agent, in pico-USD, for what lost information costs; 0: it costs nothing.
+        extra_steps_permille: `λ`, see `behaviour_pico`.
+        certain: The number of requests is known; otherwise the gate is patient.
     """
 
     requests: int = 1
     growth: int = 0
     output: int = 0
     alive_permille: int = _WHOLE
+    step_pico: int = 0
+    extra_steps_permille: int = EXTRA_STEPS_PERMILLE
+    certain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,15 +205,7 @@ def entry_pays(prices: CachePrices, *, before: int, after: int, total: int, warm
 
 
 def best_cut(
-    prices: CachePrices,
-    candidates: Sequence[Candidate],
-    *,
-    total: int,
-    cached: int,
-    outlook: Outlook,
-    step_pico: int = 0,
-    extra_steps_permille: int = EXTRA_STEPS_PERMILLE,
-    patient: bool = True,
+    prices: CachePrices, candidates: Sequence[Candidate], *, total: int, cached: int, outlook: Outlook
 ) -> Cut | None:
     """Where to break the cache so that it pays most, or None where it does not pay (formulas 2, 3, 6, 7 and 9).
 
@@ -215,8 +213,9 @@ def best_cut(
     few that win (the best of all, the best that stays above the minimum, the first below each price step) are then
     priced exactly, so that no edge is overlooked.
 
-    A patient gate also waits until carrying the candidates has cost as much as the break: whoever rents until the rent
-    has reached the price never pays more than twice what was best, however the forecast errs.
+    Unless the forecast is certain, the gate also waits until carrying the candidates has cost as much as the break:
+    whoever rents until the rent has reached the price never pays more than twice what was best, however the forecast
+    errs.
 
     Args:
         prices: Of the card; where they are not known nothing is rewritten.
@@ -224,9 +223,6 @@ def best_cut(
         total: Tokens of the prompt as it would be sent unchanged.
         cached: Tokens of it that were sent before, 0..total.
         outlook: The forecast.
-        step_pico: Mean cost of a step, for what lost information costs; 0: it costs nothing.
-        extra_steps_permille: See `behaviour_pico`.
-        patient: False for a forecast that is certain.
     """
     if not prices.known or not candidates:
         return None
@@ -235,22 +231,24 @@ def best_cut(
         return _exact_gain(prices, total, total - cut.removed, warm=(cached, candidates[cut.first].at), outlook=ahead)
 
     def net(cut: Cut, lost: int) -> Cut:
-        behaviour = behaviour_pico(lost, step_pico, extra_steps_permille=extra_steps_permille)
+        behaviour = behaviour_pico(lost, outlook.step_pico, extra_steps_permille=outlook.extra_steps_permille)
         return replace(cut, gain_pico=gain(cut, outlook) - behaviour)
 
-    ranked = _ranked(prices, candidates, cached, outlook, step_pico * extra_steps_permille)
+    ranked = _ranked(prices, candidates, cached, outlook)
     best = max((net(*one) for one in _finalists(prices, ranked, total)), key=lambda cut: cut.gain_pico)
     if best.gain_pico <= 0:
         return None
     carried = prices.read * sum(one.removed * one.waited for one in candidates[best.first :])
-    return best if not patient or carried + gain(best, replace(outlook, requests=1)) >= 0 else None
+    ripe = carried + gain(best, replace(outlook, requests=1)) >= 0
+    return best if ripe or outlook.certain else None
 
 
 def _ranked(
-    prices: CachePrices, candidates: Sequence[Candidate], cached: int, outlook: Outlook, loss_rate: int
+    prices: CachePrices, candidates: Sequence[Candidate], cached: int, outlook: Outlook
 ) -> Iterator[tuple[Cut, int]]:
     """Every cut with what is lost by it, from the last candidate back; its gain by the closed formula."""
     removed = lost = 0
+    loss_rate = outlook.step_pico * outlook.extra_steps_permille
     for first in range(len(candidates) - 1, -1, -1):
         one = candidates[first]
         removed += one.removed

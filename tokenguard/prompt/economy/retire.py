@@ -14,7 +14,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from tokenguard.core.untrusted import mapping_of
-from tokenguard.prompt.economy.gate import EXTRA_STEPS_PERMILLE, Candidate, Cut, Outlook, best_cut
+from tokenguard.prompt.economy.gate import Candidate, Cut, Outlook, best_cut
 from tokenguard.prompt.economy.stubs import identifiers, stub
 
 if TYPE_CHECKING:
@@ -70,9 +70,6 @@ def retire(
     marker: Callable[[str], str],
     state: Mapping[str, Any] | None = None,
     keep: int = KEEP_RESULTS,
-    step_pico: int = 0,
-    extra_steps_permille: int = EXTRA_STEPS_PERMILLE,
-    patient: bool = True,
     before: int = 0,
 ) -> Retired:
     """Decide once per request which old results give way.
@@ -86,9 +83,6 @@ def retire(
         marker: The text that names a result's original in the store, by its key.
         state: As the last decision of this run left it; None at first. One of another shape counts as none.
         keep: Newest results that stay; below 5 is 5.
-        step_pico: Mean cost of a step, in pico-USD: with it, lost information costs extra steps (formula 6). 0: none.
-        extra_steps_permille: See `gate.behaviour_pico`.
-        patient: See `gate.best_cut`.
         before: Tokens of the prompt before the first block, such as tool definitions.
     """
     memory = _Memory.of(state)
@@ -109,9 +103,6 @@ def retire(
             total=starts[-1],
             cached=starts[sent],
             outlook=outlook,
-            step_pico=step_pico,
-            extra_steps_permille=extra_steps_permille,
-            patient=patient,
         )
 
     # Most requests end here: not even stubs of no size, which lose nothing, would pay.
