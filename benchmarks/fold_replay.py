@@ -16,8 +16,7 @@ import fold_stages
 from fold_runs import Talk
 
 from tokenguard.counting.encodings import O200K, load
-from tokenguard.prompt.economy import Block, CachePrices, Outlook, entry_pays, forecast
-from tokenguard.prompt.economy.retire import retire
+from tokenguard.prompt.economy import Block, CachePrices, Outlook, entry_pays, forecast, retire
 
 _O200K = load(O200K)
 OMITTED = "[old tool result omitted]"

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prompt.economy.rates import rates
 
-from tokenguard.prompt.economy import Block, CachePrices, Outlook, Retired
-from tokenguard.prompt.economy.retire import retire
+from tokenguard.prompt.economy import Block, CachePrices, Outlook, Retired, retire
 
 FREE = rates(100, 100, marked="none")
 

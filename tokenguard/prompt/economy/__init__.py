@@ -20,7 +20,7 @@ from tokenguard.prompt.economy.gate import (
 )
 from tokenguard.prompt.economy.marks import MarkedPrompt, hour_pays, mark, marking_pays
 from tokenguard.prompt.economy.prices import CachePrices, cache_prices
-from tokenguard.prompt.economy.retire import Block, Retired
+from tokenguard.prompt.economy.retire import Block, Retired, retire
 from tokenguard.prompt.economy.rules import CacheRules, cache_rules
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "mark",
     "marking_pays",
     "promotion",
+    "retire",
     "rewrite_gain_pico",
     "switch",
     "token_value_pico",
