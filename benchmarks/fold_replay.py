@@ -26,6 +26,7 @@ Policy = Callable[[Talk, CachePrices], Iterator[list[str]]]
 @cache
 def tokens(text: str) -> int:
     """By o200k_base; each text is counted once in the whole benchmark."""
+    assert _O200K is not None, "LiteLLM ships the vocabulary"
     return len(_O200K.encode_ordinary(text))
 
 
@@ -127,12 +128,16 @@ def gated(
                 blocks,
                 sent=len(before),
                 prices=prices,
-                outlook=Outlook(left, growth=(total - first) // max(1, calls)),
+                outlook=Outlook(
+                    left,
+                    growth=(total - first) // max(1, calls),
+                    step_pico=spent // max(1, calls) if paying else 0,
+                    certain=truth,
+                ),
                 count=tokens,
                 marker=_marker,
                 state=state,
                 keep=keep,
-                step_pico=spent // max(1, calls) if paying else 0,
             )
             state = retired.state
             sent = [retired.stubs.get(block.key or "", block.text) for block in blocks]

@@ -316,3 +316,24 @@ def test_costs_equal_those_of_genai_prices_where_its_rates_stand(book: Book, pro
             compared += 1
 
     assert compared >= 5
+
+
+def test_a_card_says_whether_a_source_prices_cached_tokens_and_from_which_size_on(tmp_path: Path, book: Book) -> None:
+    base = {"litellm_provider": "acme", "mode": "chat", "input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}
+    cached = {**base, "cache_read_input_token_cost": 1e-7, "prompt_cache_min_tokens": 4096.0}
+    mapped_book = mapped(tmp_path, **{"acme/plain": base, "acme/cached": cached})
+
+    plain, priced = mapped_book.card("acme/plain"), mapped_book.card("acme/cached")
+
+    assert (plain.has_cache_rates, plain.cache_minimum_tokens) == (False, None)
+    assert (priced.has_cache_rates, priced.cache_minimum_tokens) == (True, 4_096)
+    assert book.card("claude-sonnet-4-5").cache_minimum_tokens == 1_024
+
+
+def test_prices_by_comparison_keep_the_cache_minimum_and_say_what_they_state() -> None:
+    listed = {"prices": {"mine": {"input": "1", "output": "2"}, "other": {"like": "claude-haiku-4-5"}}}
+    book = Book(listed)
+
+    assert not book.card("mine").has_cache_rates
+    assert book.card("other").cache_minimum_tokens == 4_096
+    assert book.card("other").has_cache_rates

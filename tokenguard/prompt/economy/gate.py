@@ -11,7 +11,7 @@ changed byte that stay, `N` tokens of the prompt, `m` the cache minimum, `a` the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -52,12 +52,18 @@ class Outlook:
         growth: Tokens that each later prompt has more than the one before, >= 0.
         output: Tokens of an answer; matters only where a larger prompt makes them dearer.
         alive_permille: `a`: how likely the provider still has the prefix, 0..1000.
+        step_pico: Mean cost of a step of this agent, in pico-USD, for what lost information costs; 0: it costs nothing.
+        extra_steps_permille: `λ`, see `behaviour_pico`.
+        certain: The number of requests is known; otherwise the gate is patient.
     """
 
     requests: int = 1
     growth: int = 0
     output: int = 0
     alive_permille: int = _WHOLE
+    step_pico: int = 0
+    extra_steps_permille: int = EXTRA_STEPS_PERMILLE
+    certain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +74,13 @@ class Candidate:
         at: Tokens of the prompt before it.
         removed: Net tokens that go, the stub deducted, > 0.
         lost: Of them, tokens of information that the stub does not carry, 0..removed.
+        waited: Earlier requests that carried it though it could have gone, >= 0.
     """
 
     at: int
     removed: int
     lost: int = 0
+    waited: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +183,8 @@ def entry_pays(prices: CachePrices, *, before: int, after: int, total: int, warm
     """Whether a text is worth folding when it first enters (formula 1), and the prompt with it (formula 7).
 
     Tokens must fall by at least 16 and by 5 %. Their price does not matter, because they are paid for in every case;
-    only a prompt that would be cached unfolded and is not cached folded can lose.
+    only a prompt that would be cached unfolded and is not cached folded can lose. A minimum that nobody states is taken
+    as 1,024, as LiteLLM does.
 
     Args:
         prices: Of the card; need not be known.
@@ -188,27 +197,25 @@ def entry_pays(prices: CachePrices, *, before: int, after: int, total: int, warm
     fall = before - after
     if fall < _SMALLEST_FALL or fall * 100 < _SMALLEST_FALL_PERCENT * before:
         return False
-    minimum = _USUAL_MINIMUM if prices.minimum is None else prices.minimum
-    if not prices.caches or total - fall >= minimum:
+    if prices.minimum is None:
+        prices = replace(prices, minimum=_USUAL_MINIMUM)
+    if not prices.caches or prices.surely_cached(total - fall):
         return True
     return cost_ahead_pico(prices, total - fall, warm, outlook) < cost_ahead_pico(prices, total, warm, outlook)
 
 
 def best_cut(
-    prices: CachePrices,
-    candidates: Sequence[Candidate],
-    *,
-    total: int,
-    cached: int,
-    outlook: Outlook,
-    step_pico: int = 0,
-    extra_steps_permille: int = EXTRA_STEPS_PERMILLE,
+    prices: CachePrices, candidates: Sequence[Candidate], *, total: int, cached: int, outlook: Outlook
 ) -> Cut | None:
-    """Where to break the cache so that it pays most, or None where it does not pay at all (formulas 2, 3, 6, 7 and 9).
+    """Where to break the cache so that it pays most, or None where it does not pay (formulas 2, 3, 6, 7 and 9).
 
     Everything deeper than the first change rides on the same break. The closed formula ranks all cuts in one pass; the
     few that win (the best of all, the best that stays above the minimum, the first below each price step) are then
     priced exactly, so that no edge is overlooked.
+
+    Unless the forecast is certain, the gate also waits until carrying the candidates has cost as much as the break:
+    whoever rents until the rent has reached the price never pays more than twice what was best, however the forecast
+    errs.
 
     Args:
         prices: Of the card; where they are not known nothing is rewritten.
@@ -216,28 +223,32 @@ def best_cut(
         total: Tokens of the prompt as it would be sent unchanged.
         cached: Tokens of it that were sent before, 0..total.
         outlook: The forecast.
-        step_pico: Mean cost of a step, for what lost information costs; 0: it costs nothing.
-        extra_steps_permille: See `behaviour_pico`.
     """
     if not prices.known or not candidates:
         return None
 
-    def exact(cut: Cut, lost: int) -> Cut:
-        gain = _exact_gain(prices, total, total - cut.removed, warm=(cached, candidates[cut.first].at), outlook=outlook)
-        behaviour = behaviour_pico(lost, step_pico, extra_steps_permille=extra_steps_permille)
-        return Cut(cut.first, cut.removed, cut.behind, gain - behaviour)
+    def gain(cut: Cut, ahead: Outlook) -> int:
+        return _exact_gain(prices, total, total - cut.removed, warm=(cached, candidates[cut.first].at), outlook=ahead)
 
-    ranked = _ranked(prices, candidates, cached, outlook, step_pico * extra_steps_permille)
-    finalists = [exact(cut, lost) for cut, lost in _finalists(prices, ranked, total)]
-    best = max(finalists, key=lambda cut: cut.gain_pico)
-    return best if best.gain_pico > 0 else None
+    def net(cut: Cut, lost: int) -> Cut:
+        behaviour = behaviour_pico(lost, outlook.step_pico, extra_steps_permille=outlook.extra_steps_permille)
+        return replace(cut, gain_pico=gain(cut, outlook) - behaviour)
+
+    ranked = _ranked(prices, candidates, cached, outlook)
+    best = max((net(*one) for one in _finalists(prices, ranked, total)), key=lambda cut: cut.gain_pico)
+    if best.gain_pico <= 0:
+        return None
+    carried = prices.read * sum(one.removed * one.waited for one in candidates[best.first :])
+    ripe = carried + gain(best, replace(outlook, requests=1)) >= 0
+    return best if ripe or outlook.certain else None
 
 
 def _ranked(
-    prices: CachePrices, candidates: Sequence[Candidate], cached: int, outlook: Outlook, loss_rate: int
+    prices: CachePrices, candidates: Sequence[Candidate], cached: int, outlook: Outlook
 ) -> Iterator[tuple[Cut, int]]:
     """Every cut with what is lost by it, from the last candidate back; its gain by the closed formula."""
     removed = lost = 0
+    loss_rate = outlook.step_pico * outlook.extra_steps_permille
     for first in range(len(candidates) - 1, -1, -1):
         one = candidates[first]
         removed += one.removed

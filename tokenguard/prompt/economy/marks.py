@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from tokenguard.core.untrusted import list_of, mapping_of
@@ -26,8 +27,6 @@ _WHOLE: Final = 1_000
 _MARKS: Final = ("cache_control", "prompt_cache_breakpoint")
 _IN_FRONT: Final = frozenset({"system", "developer"})
 _BREAKPOINT: Final = "prompt_cache_breakpoint"
-# Of four writes OpenAI takes one for its own breakpoint at the end.
-_MOST: Final[Mapping[str, int]] = {"cache_control": 4, _BREAKPOINT: 3}
 # What OpenAI lets a breakpoint stand on, as LiteLLM 1.106 checks it.
 _BREAKPOINT_PARTS: Final = frozenset(
     {"text", "image", "image_url", "file", "input_audio", "input_text", "input_image", "input_file"}
@@ -116,39 +115,27 @@ def mark(
     if any(_carries_mark(one) for one in (*messages, *(tools or ()))):
         return unmarked
     sign = {"mode": "explicit"} if dialect == _BREAKPOINT else {"type": "ephemeral", **({"ttl": "1h"} if hour else {})}
-    marked, places = list(messages), list[int]()
-    for place in _places(messages, sizes, tools_tokens, prices, dialect):
-        if (signed := _signed(messages[place], dialect, sign)) is not None:
-            marked[place] = signed
-            places.append(place)
-    new_tools = tools
+    signed = [_signed(message, dialect, sign) for message in messages]
+    places = _places(messages, [one is not None for one in signed], dialect)
+    ends = list(accumulate(sizes, initial=tools_tokens))[1:]
+    chosen = [place for place in places if prices.maybe_cached(ends[place])]
+    marked = [signed[place] if place in chosen else message for place, message in enumerate(messages)]
     if tools and _tools_are_a_place(tools[-1], tools_tokens, prices, dialect):
-        new_tools = [*tools[:-1], {**tools[-1], dialect: sign}]
-        places.insert(0, -1)
-    return MarkedPrompt(marked if places and places[-1] >= 0 else messages, new_tools, tuple(places))
+        tools = [*tools[:-1], {**tools[-1], dialect: sign}]
+        chosen.insert(0, -1)
+    return MarkedPrompt(marked if chosen else messages, tools, tuple(chosen))
 
 
-def _places(
-    messages: Sequence[Any], sizes: Sequence[int], before: int, prices: CachePrices, dialect: Dialect
-) -> list[int]:
-    """Indices of the messages to mark, in order."""
-    assert len(sizes) == len(messages), "one size per message"
+def _places(messages: Sequence[Any], markable: Sequence[bool], dialect: Dialect) -> list[int]:
+    """Indices of the messages to mark, in order: at most three, since one mark may go to the tools."""
     roles = [mapping_of(message).get("role") for message in messages]
-    markable = [_signed(message, dialect, {}) is not None for message in messages]
-    in_front = 0
-    while in_front < len(roles) and roles[in_front] in _IN_FRONT:
-        in_front += 1
+    in_front = next((place for place, role in enumerate(roles) if role not in _IN_FRONT), len(roles))
     newest = _last(markable, len(messages))
     turns = [ok and role == "user" for ok, role in zip(markable, roles, strict=True)]
-    wanted = [_last(markable, in_front), _last(turns, newest)]
-    # OpenAI sets the breakpoint at the end by itself.
-    wanted += [newest] if dialect == "cache_control" else []
-    ends, reached = list[int](), before
-    for size in sizes:
-        reached += size
-        ends.append(reached)
-    places = sorted({place for place in wanted if place >= 0 and prices.maybe_cached(ends[place])})
-    return places[-_MOST[dialect] :]
+    wanted = {_last(markable, in_front), _last(turns, newest)}
+    # OpenAI sets the breakpoint at the end by itself, out of the four that a request may write.
+    wanted |= {newest} if dialect == "cache_control" else set()
+    return sorted(wanted - {-1})
 
 
 def _last(fits: Sequence[bool], before: int) -> int:

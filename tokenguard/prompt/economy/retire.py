@@ -8,13 +8,13 @@ is in the state, which is plain JSON, so that another process goes on with the s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from tokenguard.core.untrusted import mapping_of
-from tokenguard.prompt.economy.gate import EXTRA_STEPS_PERMILLE, Candidate, Cut, Outlook, best_cut
+from tokenguard.prompt.economy.gate import Candidate, Cut, Outlook, best_cut
 from tokenguard.prompt.economy.stubs import identifiers, stub
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Retired:
 
     Attributes:
         stubs: Every stub in force by key, earlier decisions included.
-        state: The same and what it cost, as JSON; hand it in with the next request of the run.
+        state: The same as JSON; hand it in with the next request of this conversation.
         cut: The break that this request makes; None: it changes no sent byte.
     """
 
@@ -70,8 +70,6 @@ def retire(
     marker: Callable[[str], str],
     state: Mapping[str, Any] | None = None,
     keep: int = KEEP_RESULTS,
-    step_pico: int = 0,
-    extra_steps_permille: int = EXTRA_STEPS_PERMILLE,
     before: int = 0,
 ) -> Retired:
     """Decide once per request which old results give way.
@@ -85,42 +83,37 @@ def retire(
         marker: The text that names a result's original in the store, by its key.
         state: As the last decision of this run left it; None at first. One of another shape counts as none.
         keep: Newest results that stay; below 5 is 5.
-        step_pico: Mean cost of a step, in pico-USD: with it, lost information costs extra steps (formula 6). 0: none.
-        extra_steps_permille: See `gate.behaviour_pico`.
         before: Tokens of the prompt before the first block, such as tool definitions.
     """
-    stubs, sizes = _decided(state)
-    kept = Retired(stubs, _state(stubs, sizes))
-    old = _retirable(blocks, sent, max(keep, KEEP_RESULTS), stubs)
+    memory = _Memory.of(state)
+    old = _retirable(blocks, sent, max(keep, KEEP_RESULTS), memory.stubs)
     if not old or not prices.known:
-        return kept
-    now = [_size(block, sizes) for block in blocks]
-    starts = list(accumulate(now, initial=before))
+        return memory.retired(None)
+    starts = list(accumulate((memory.size(block) for block in blocks), initial=before))
+    waited = memory.wait(_key_of(blocks[place]) for place in old)
 
     def decide(losses: Sequence[tuple[int, int]]) -> Cut | None:
         """The best cut where each old block loses so many tokens, and so much of what it says."""
         return best_cut(
             prices,
-            [Candidate(starts[place], *loss) for place, loss in zip(old, losses, strict=True)],
+            [
+                Candidate(starts[place], *loss, waited[_key_of(blocks[place])])
+                for place, loss in zip(old, losses, strict=True)
+            ],
             total=starts[-1],
             cached=starts[sent],
             outlook=outlook,
-            step_pico=step_pico,
-            extra_steps_permille=extra_steps_permille,
         )
 
     # Most requests end here: not even stubs of no size, which lose nothing, would pay.
     if decide([(blocks[place].tokens, 0) for place in old]) is None:
-        return kept
-    made = _made(blocks, old, stubs, count, marker)
+        return memory.retired(None)
+    made = _made(blocks, old, memory.stubs, count, marker)
     old = [place for place in old if made[place].tokens < blocks[place].tokens]
     cut = decide([made[place].loss(blocks[place]) for place in old])
-    if cut is None:
-        return kept
-    for place in old[cut.first :]:
-        key = _key_of(blocks[place])
-        stubs[key], sizes[key] = made[place].text, made[place].tokens
-    return Retired(stubs, _state(stubs, sizes), cut)
+    for place in old[cut.first :] if cut else ():
+        memory.put(_key_of(blocks[place]), made[place])
+    return memory.retired(cut)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +127,44 @@ class _Stub:
         """Net tokens that go, and those of them that the stub does not make up for."""
         removed = block.tokens - self.tokens
         return removed, removed * self.left_out_permille // 1_000
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What was decided so far, by key."""
+
+    stubs: dict[str, str]
+    tokens: dict[str, int]
+    waited: dict[str, int]
+    """Requests that carried a result though it could have gone."""
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any] | None) -> _Memory:
+        """From JSON that may have been written by another version: what has another shape is left out."""
+        texts = mapping_of(mapping_of(state).get("stubs"))
+        tokens, waited = (_counts(mapping_of(state).get(name)) for name in ("tokens", "waited"))
+        stubs = {key: text for key, text in texts.items() if isinstance(text, str) and key in tokens}
+        return cls(stubs, {key: tokens[key] for key in stubs}, waited)
+
+    def size(self, block: Block) -> int:
+        """Tokens that are sent for a block."""
+        return block.tokens if block.key is None else self.tokens.get(block.key, block.tokens)
+
+    def wait(self, keys: Iterable[str]) -> dict[str, int]:
+        """How long results that may go have waited; this request is counted, results that are gone forgotten."""
+        before = {key: self.waited.get(key, 0) for key in keys}
+        self.waited = {key: count + 1 for key, count in before.items()}
+        return before
+
+    def put(self, key: str, made: _Stub) -> None:
+        """Retire a result for good."""
+        self.stubs[key], self.tokens[key] = made.text, made.tokens
+        del self.waited[key]
+
+    def retired(self, cut: Cut | None) -> Retired:
+        """The same as an answer."""
+        state = {"stubs": dict(self.stubs), "tokens": dict(self.tokens), "waited": dict(self.waited)}
+        return Retired(self.stubs, state, cut)
 
 
 def _retirable(blocks: Sequence[Block], sent: int, keep: int, stubs: Mapping[str, str]) -> list[int]:
@@ -178,20 +209,5 @@ def _key_of(block: Block) -> str:
     return block.key
 
 
-def _size(block: Block, sizes: Mapping[str, int]) -> int:
-    return block.tokens if block.key is None else sizes.get(block.key, block.tokens)
-
-
-def _decided(state: Mapping[str, Any] | None) -> tuple[dict[str, str], dict[str, int]]:
-    """Stubs and their tokens by key, as far as a state from outside has the right shape."""
-    texts, tokens = (mapping_of(mapping_of(state).get(name)) for name in ("stubs", "tokens"))
-    stubs = {
-        key: text
-        for key, text in texts.items()
-        if isinstance(text, str) and type(tokens.get(key)) is int and tokens[key] >= 0
-    }
-    return stubs, {key: tokens[key] for key in stubs}
-
-
-def _state(stubs: Mapping[str, str], sizes: Mapping[str, int]) -> dict[str, Any]:
-    return {"stubs": dict(stubs), "tokens": dict(sizes)}
+def _counts(value: object) -> dict[str, int]:
+    return {key: count for key, count in mapping_of(value).items() if type(count) is int and count >= 0}
