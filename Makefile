@@ -5,7 +5,7 @@ BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null || echo python3 -m uv)
 WORKERS ?= 2
 
-.PHONY: help demo test chaos check bench bench-peers bench-loops docs wheel-check fmt
+.PHONY: help demo test chaos check bench bench-peers bench-loops bench-prompts docs wheel-check fmt
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,17 @@ bench-peers: .venv/.synced .venvs/peers/.synced  ## run other budget guards thro
 
 bench-loops: .venv/.synced  ## measure the repetition rules on the recorded runs in ../shared, beside other projects' rules
 	$(BIN)/python -W ignore benchmarks/loops.py --write
+
+.venvs/prompts/.synced: benchmarks/prompts/requirements.txt
+	$(UV) venv --quiet --clear .venvs/prompts
+	$(UV) pip install --quiet --python .venvs/prompts/bin/python -r benchmarks/prompts/requirements.txt
+	@touch $@
+
+bench-prompts: .venv/.synced .venvs/prompts/.synced  ## measure folding: tokens beside other formats, dollars in replays, the accuracy kit
+	@failed=""; for name in "fold_json .venvs/prompts/bin/python" fold_text fold_dollars accuracy; do \
+	  set -- $$name; echo "== $$1"; \
+	  LITELLM_LOCAL_MODEL_COST_MAP=True $(BIN)/python -W ignore benchmarks/$$1.py $$2 --write || failed="$$failed $$1"; \
+	done; test -z "$$failed" || { echo "below their bar:$$failed"; exit 1; }
 
 docs: .venv/.synced  ## build the documentation site into site/
 	$(UV) run --frozen --group docs mkdocs build --strict

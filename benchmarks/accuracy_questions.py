@@ -170,7 +170,10 @@ def _log(dice: random.Random, turn: int) -> Question:
         for at in range(dice.randint(30, 90))
     ]
     request = dice.choice(rows).split("request ")[1].split(" ")[0]
-    found = lambda value: next(row for row in value if f"request {request} " in row)  # noqa: E731  # both kinds ask for it
+
+    def found(value: list[str]) -> str:
+        return next(row for row in value if f"request {request} " in row)
+
     kinds: list[tuple[str, str, Callable[[Any], str]]] = [
         (
             "lookup",

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]  # LiteLLM brings it, without types
 from figures import Figures, quantile
 from fold_sets import json_sets, random_document
 

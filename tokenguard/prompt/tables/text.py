@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from tokenguard.errors import SettingsError
 from tokenguard.prompt.tables.cells import key_cell, read_row, row
@@ -138,8 +138,8 @@ class _Writing:
 
 def _inner(value: Any) -> list[Any]:
     """The elements of a list, or the values of an object."""
-    found: list[Any] = value if type(value) is list else list(value.values())
-    return found
+    elements: Any = value if type(value) is list else list(value.values())
+    return cast("list[Any]", elements)
 
 
 def _holds_more(rows: Sequence[Row], columns: Sequence[Column]) -> bool:
