@@ -77,8 +77,8 @@ def _texts(content: object, index: int, path: Path, tool: str) -> Iterator[Place
     if type(content) is str:
         yield Place(index, path, tool, content)
         return
-    parts = list_of(content) if type(content) is list else ()
-    for at, part in enumerate(parts):
+    # Not of a tuple, which `written` could not copy.
+    for at, part in enumerate(list_of(content) if type(content) is not tuple else ()):
         if type(part) is dict:
             fields = cast("dict[str, Any]", part)
             if fields.get("type") in _TEXTS and type(fields.get("text")) is str:

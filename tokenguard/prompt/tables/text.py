@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 from tokenguard.errors import SettingsError
 from tokenguard.prompt.tables.cells import key_cell, read_row, row
@@ -138,8 +138,7 @@ class _Writing:
 
 def _inner(value: Any) -> list[Any]:
     """The elements of a list, or the values of an object."""
-    elements: Any = value if type(value) is list else list(value.values())
-    return cast("list[Any]", elements)
+    return list(value.values() if type(value) is dict else value)
 
 
 def _holds_more(rows: Sequence[Row], columns: Sequence[Column]) -> bool:
