@@ -136,9 +136,9 @@ class _Writing:
         return _Table(own, text, _holds_more(rows, columns)) if len(text) < len(plain) else None
 
 
-def _inner(value: Any) -> list[Any]:
+def _inner(value: list[Any] | dict[str, Any]) -> list[Any]:
     """The elements of a list, or the values of an object."""
-    return list(value.values() if type(value) is dict else value)
+    return list(value.values()) if isinstance(value, dict) else value
 
 
 def _holds_more(rows: Sequence[Row], columns: Sequence[Column]) -> bool:
