@@ -24,6 +24,8 @@ from tokenguard.core.books import Booking, CallFacts, Closure, Entry, GuardEvent
 from tokenguard.core.budget import Budget, Limits, Unit
 from tokenguard.core.money import Money
 from tokenguard.core.ports import Ledger
+from tokenguard.core.recovery import StoredText
+from tokenguard.core.savings import Saving
 from tokenguard.core.tree import TooFast
 from tokenguard.core.usage import Quality
 from tokenguard.core.verdict import Ask, Grant, Reason, Short
@@ -294,6 +296,42 @@ class LedgerConformance(ABC):
 
         assert (found.wasted, found.averted, found.rung) == (Money("0.04"), Money("0.03"), "stop")
         assert self.ledger.loops(["nobody"]) == self.ledger.loops(until=_NOON) == ()
+
+    def test_an_original_is_read_by_its_own_run_tree_only(self) -> None:
+        """And by a person; nobody finds what was never kept."""
+        until = _NOON + timedelta(days=3650)
+        self.ledger.store_texts([StoredText("0123456789ab", "run-1", "é\x00", _NOON, until)])
+
+        assert self.ledger.find_text("0123456789ab", root_id="run-1") == "é\x00"
+        assert self.ledger.find_text("0123456789ab", root_id=None) == "é\x00"
+        assert self.ledger.find_text("0123456789ab", root_id="run-2") is None
+
+    def test_savings_are_kept_once_and_add_up(self) -> None:
+        """The same row again changes nothing."""
+        row = Saving(
+            id="s-1",
+            at=_NOON,
+            run_id="run-1",
+            root_id="run-1",
+            scope="",
+            agent="",
+            model="m",
+            stage="json",
+            applied=True,
+            calls=1,
+            results=1,
+            tokens_before=10,
+            tokens_after=4,
+            tokens=6,
+            elapsed_us=1,
+            estimated_pico=9,
+            settled_pico=-7,
+        )
+        self.ledger.note_savings([row])
+        self.ledger.note_savings([row, replace(row, id="s-2")])
+
+        (found,) = self.ledger.savings("stage", run_ids=["run-1"])
+        assert (found.name, found.calls, found.tokens, found.settled.pico) == ("json", 2, 12, -14)
 
     def _hold(
         self, *, usd: str | None = None, path: tuple[Scope, ...] | None = None, paced: tuple[str, ...] = ()

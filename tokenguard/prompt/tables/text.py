@@ -115,7 +115,7 @@ class _Writing:
 
     def opened(self, value: Any, depth: int) -> str:
         """A list or object as JSON, with tables inside."""
-        if type(value) is list:
+        if _is_list(value):
             return f"[{','.join([self.said(one, depth + 1) for one in _inner(value)])}]"
         return "{" + ",".join([f"{written(name)}:{self.said(one, depth + 1)}" for name, one in value.items()]) + "}"
 
@@ -134,6 +134,10 @@ class _Writing:
         again = own if known is None else f"{{^{known}}}"
         text = "\n".join([count + again, *_lines(rows, keys, columns), ""])
         return _Table(own, text, _holds_more(rows, columns)) if len(text) < len(plain) else None
+
+
+def _is_list(value: Any) -> bool:
+    return type(value) is list
 
 
 def _inner(value: list[Any] | dict[str, Any]) -> list[Any]:
