@@ -99,11 +99,10 @@ def tables(bills: Bills, families: Sequence[str], figures: Kept) -> None:
     for terms in PRICES:
         print(f"\n{terms:32}" + "".join(f"{family:>16}" for family in families))
         for name in (*OURS, *OTHERS):
-            changes = {family: change(bills, terms, family, name) for family in families}
-            print(f"  {name:30}" + "".join(f"{percent:16.2f}" for percent in changes.values()))
-            for family, percent in changes.items():
-                spent = Money.from_pico(bills[terms, family, name].pico).json()
-                figures.keep("net_dollars", prices=terms, family=family, policy=name, usd=spent, percent=percent)
+            percent = {family: change(bills, terms, family, name) for family in families}
+            print(f"  {name:30}" + "".join(f"{one:16.2f}" for one in percent.values()))
+            usd = {family: Money.from_pico(bills[terms, family, name].pico).json() for family in families}
+            figures.keep("net_dollars", prices=terms, policy=name, percent=percent, usd=usd)
 
 
 def change(bills: Bills, terms: str, family: str, name: str) -> float:
