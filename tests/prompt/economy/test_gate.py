@@ -297,6 +297,18 @@ def test_where_nobody_states_the_minimum_the_gate_does_not_lose_whatever_it_is(h
     assert cut is None or history.saved(cut, replace(history.prices, minimum=minimum)) >= cut.gain_pico > 0
 
 
+@given(histories(), st.integers(0, 6_144))
+def test_an_unknown_minimum_has_a_least_and_a_most_that_the_truth_lies_between(history: History, minimum: int) -> None:
+    unknown, known = replace(history.prices, minimum=None), replace(history.prices, minimum=minimum)
+    warm = sum(size for _, size in history.sent)
+    sizes = warm + history.new, warm
+
+    least = cost_ahead_pico(unknown, *sizes, history.outlook, hopeful=True)
+    most = cost_ahead_pico(unknown, *sizes, history.outlook)
+
+    assert least <= cost_ahead_pico(known, *sizes, history.outlook) <= most
+
+
 @given(histories())
 def test_away_from_every_edge_the_exact_gain_is_the_closed_formula(history: History) -> None:
     prices = SETS["1.25/0.1"] if history.prices.steps else history.prices
