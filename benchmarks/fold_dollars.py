@@ -119,10 +119,13 @@ def bars(bills: Bills, families: Sequence[str], figures: Kept) -> None:
         figures.add(f"lossless on {family}, the worst price set", dearest, "%", at_most=-4.0)
     for terms in PRICES:
         ours, truth = (
-            sum(bills[terms, family, OFF].pico - bills[terms, family, name].pico for family in families)
+            {family: bills[terms, family, OFF].pico - bills[terms, family, name].pico for family in families}
             for name in ("gated", TRUTH)
         )
-        figures.add(f"of the saving of the gate that knows R: {terms}", 100 * ours / truth, "%", at_least=95.0)
+        share = 100 * sum(ours.values()) / sum(truth.values())
+        poorest = min(families, key=lambda family: ours[family] / truth[family])
+        figures.add(f"of the saving of the gate that knows R: {terms}", share, "%", at_least=95.0)
+        figures.add(f"  the poorest family at that, {poorest}", 100 * ours[poorest] / truth[poorest], "%")
     entry = sum(one.rewritten for (_, _, name), one in bills.items() if name in ("compact", "lossless"))
     figures.add("requests of compact and lossless that changed a sent text", entry, "requests", at_most=0)
 

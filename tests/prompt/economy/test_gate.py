@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import pytest
@@ -11,6 +11,7 @@ from prompt.economy.rates import INPUT, billed, rates, stepped
 from tokenguard.prompt.economy import (
     CachePrices,
     Candidate,
+    Cut,
     Outlook,
     alive_permille,
     behaviour_pico,
@@ -211,6 +212,18 @@ def test_the_cut_that_gets_just_below_a_price_step_is_found() -> None:
     assert best_cut(rates(), candidates, **sizes) is None
 
 
+def test_a_beginning_too_short_to_be_cached_is_written_again_with_the_rest() -> None:
+    short, long = (
+        best_cut(rates(), [Candidate(at, 20_000)], total=26_000, cached=26_000, outlook=Outlook(10, certain=True))
+        for at in (1_023, 1_024)
+    )
+
+    assert short is not None
+    assert long is not None
+    assert (short.behind, long.behind) == (6_000, 6_000 - 1_024)
+    assert long.gain_pico - short.gain_pico == 1_150_000 * 1_024
+
+
 def test_a_prompt_does_not_shrink_below_the_minimum_for_a_few_tokens() -> None:
     candidates = [Candidate(300, 60), Candidate(500, 200), Candidate(900, 100)]
 
@@ -220,48 +233,86 @@ def test_a_prompt_does_not_shrink_below_the_minimum_for_a_few_tokens() -> None:
     assert cut.removed == 100
 
 
+@dataclass(frozen=True)
+class History:
+    """What was sent, and what may become of it."""
+
+    prices: CachePrices
+    sent: list[tuple[str, int]]
+    stubs: list[int]
+    """Tokens of a stub for each piece."""
+    new: int
+    outlook: Outlook
+
+    def cut(self, prices: CachePrices) -> Cut | None:
+        return best_cut(
+            prices,
+            [Candidate(self._start(place), self.sent[place][1] - self.stubs[place]) for place in self._places()],
+            total=self._start(len(self.sent)) + self.new,
+            cached=self._start(len(self.sent)),
+            outlook=self.outlook,
+        )
+
+    def saved(self, cut: Cut, prices: CachePrices) -> int:
+        """The difference of two bills: everything as it was, and with the cut."""
+        going = set(self._places()[cut.first :])
+        changed = [(f"stub {at}", self.stubs[at]) if at in going else piece for at, piece in enumerate(self.sent)]
+        turns = [(f"turn {turn}", self.outlook.growth) for turn in range(self.outlook.requests)]
+        later = [[("new", self.new), *turns[:count]] for count in range(self.outlook.requests)]
+        kept, less = (
+            billed(prices, [self.sent, *([*pieces, *rest] for rest in later)]) for pieces in (self.sent, changed)
+        )
+        return kept - less
+
+    def _start(self, place: int) -> int:
+        return sum(size for _, size in self.sent[:place])
+
+    def _places(self) -> list[int]:
+        return [place for place, (_, size) in enumerate(self.sent) if self.stubs[place] < size]
+
+
 @st.composite
-def histories(draw: st.DrawFn) -> tuple[CachePrices, list[tuple[str, int]], list[int], int, Outlook]:
-    """Prices, the sent pieces, which of them could go, what each stub has, new tokens, and the forecast."""
-    prices = SETS[draw(st.sampled_from(sorted(SETS)))]
+def histories(draw: st.DrawFn) -> History:
     sizes = draw(st.lists(st.integers(1, 3_000), min_size=1, max_size=8))
-    pieces = [(f"piece {place}", size) for place, size in enumerate(sizes)]
-    stubs = [draw(st.integers(0, size)) for size in sizes]
-    outlook = Outlook(draw(st.integers(1, 30)), growth=draw(st.integers(0, 800)), certain=draw(st.booleans()))
-    return prices, pieces, stubs, draw(st.integers(0, 2_000)), outlook
+    return History(
+        prices=SETS[draw(st.sampled_from(sorted(SETS)))],
+        sent=[(f"piece {place}", size) for place, size in enumerate(sizes)],
+        stubs=[draw(st.integers(0, size)) for size in sizes],
+        new=draw(st.integers(0, 2_000)),
+        outlook=Outlook(draw(st.integers(1, 30)), growth=draw(st.integers(0, 800)), certain=draw(st.booleans())),
+    )
 
 
 @given(histories())
-def test_the_gate_never_promises_a_gain_that_the_bill_does_not_show(
-    history: tuple[CachePrices, list[tuple[str, int]], list[int], int, Outlook],
-) -> None:
-    prices, sent, stubs, new, outlook = history
-    starts = [sum(size for _, size in sent[:place]) for place in range(len(sent))]
-    places = [place for place, (_, size) in enumerate(sent) if stubs[place] < size]
-    candidates = [Candidate(starts[place], sent[place][1] - stubs[place]) for place in places]
-    cached = sum(size for _, size in sent)
+def test_the_gate_never_promises_a_gain_that_the_bill_does_not_show(history: History) -> None:
+    cut = history.cut(history.prices)
 
-    cut = best_cut(prices, candidates, total=cached + new, cached=cached, outlook=outlook)
+    assert cut is None or history.saved(cut, history.prices) >= cut.gain_pico > 0
 
-    if cut is None:
-        return
-    going = set(places[cut.first :])
-    changed = [(f"stub {at}", stubs[at]) if at in going else piece for at, piece in enumerate(sent)]
-    later = [
-        [("new", new), *((f"turn {turn}", outlook.growth) for turn in range(turns))]
-        for turns in range(outlook.requests)
-    ]
-    kept = billed(prices, [sent, *([*sent, *rest] for rest in later)])
-    cheaper = billed(prices, [sent, *([*changed, *rest] for rest in later)])
-    assert kept - cheaper >= cut.gain_pico > 0
+
+@given(histories(), st.sampled_from([0, 512, 1_024, 4_096, 6_144]))
+def test_where_nobody_states_the_minimum_the_gate_does_not_lose_whatever_it_is(history: History, minimum: int) -> None:
+    cut = history.cut(replace(history.prices, minimum=None))
+
+    assert cut is None or history.saved(cut, replace(history.prices, minimum=minimum)) >= cut.gain_pico > 0
+
+
+@given(histories(), st.integers(0, 6_144))
+def test_an_unknown_minimum_has_a_least_and_a_most_that_the_truth_lies_between(history: History, minimum: int) -> None:
+    unknown, known = replace(history.prices, minimum=None), replace(history.prices, minimum=minimum)
+    warm = sum(size for _, size in history.sent)
+    sizes = warm + history.new, warm
+
+    least = cost_ahead_pico(unknown, *sizes, history.outlook, hopeful=True)
+    most = cost_ahead_pico(unknown, *sizes, history.outlook)
+
+    assert least <= cost_ahead_pico(known, *sizes, history.outlook) <= most
 
 
 @given(histories())
-def test_away_from_every_edge_the_exact_gain_is_the_closed_formula(
-    history: tuple[CachePrices, list[tuple[str, int]], list[int], int, Outlook],
-) -> None:
-    prices, sent, _, new, outlook = history
-    prices = SETS["1.25/0.1"] if prices.steps else prices
+def test_away_from_every_edge_the_exact_gain_is_the_closed_formula(history: History) -> None:
+    prices = SETS["1.25/0.1"] if history.prices.steps else history.prices
+    sent, new, outlook = history.sent, history.new, history.outlook
     head, cached = 5_000, 5_000 + sum(size for _, size in sent)
     candidates = [Candidate(head, 1 + sum(size for _, size in sent) // 2)]
 

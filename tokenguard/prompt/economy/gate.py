@@ -162,18 +162,22 @@ def cost_ahead_pico(prices: CachePrices, total: int, warm: int, outlook: Outlook
         total: Tokens of this prompt.
         warm: Tokens at its beginning that are read from the cache, 0..total.
         outlook: How many requests, and how they grow; `alive_permille` is not used here.
-        hopeful: Where the minimum is unknown, count a small prompt as cached instead of as not.
+        hopeful: Where the minimum is unknown, give the least that a small prompt can cost instead of the most.
     """
     cached = prices.maybe_cached if hopeful else prices.surely_cached
     spent, tokens = 0, total
     warm = warm if cached(warm) else 0
     for _ in range(outlook.requests):
         rates = prices.at(tokens)
-        if cached(tokens):
-            spent += rates.read * warm + rates.write * (tokens - warm)
-            warm = tokens
+        read = rates.read * warm + rates.write * (tokens - warm)
+        # Between the two answers lies doubt, which exists only where nobody states the minimum.
+        doubtful = prices.maybe_cached(tokens) and not prices.surely_cached(tokens)
+        if doubtful:
+            fresh = rates.input * tokens
+            spent += min(fresh, read) if hopeful else max(fresh, rates.write * tokens)
         else:
-            spent += rates.input * tokens
+            spent += read if cached(tokens) else rates.input * tokens
+        warm = tokens if cached(tokens) else 0
         spent += rates.output * outlook.output
         tokens += outlook.growth
     return spent
