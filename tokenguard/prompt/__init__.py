@@ -1,0 +1,1 @@
+"""Send less, lose nothing: folding, structured prompts and the prices that decide."""
