@@ -26,7 +26,7 @@ class Category(StrEnum):
 class Ticket(BaseModel):
     category: Category
     priority: Literal["low", "medium", "high", "urgent"]
-    summary: str = Field(max_length=120, description="One sentence")
+    summary: str = Field(max_length=120)
     customer_id: str | None = None
     tags: list[str]
     needs_human: bool
@@ -60,13 +60,12 @@ class Invoice(BaseModel):
     subtotal: float
     tax: float
     total: float
-    notes: str | None = None
 
 
 class Experience(BaseModel):
     company: str
     title: str
-    start_date: str = Field(description="YYYY-MM")
+    start_date: str
     end_date: str | None = None
     highlights: list[str]
 
@@ -81,7 +80,6 @@ class Education(BaseModel):
 class Resume(BaseModel):
     name: str
     email: str | None = None
-    phone: str | None = None
     skills: list[str]
     experience: list[Experience]
     education: list[Education]

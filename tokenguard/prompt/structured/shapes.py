@@ -12,8 +12,26 @@ from typing import Any, Final, TypeAlias
 
 from tokenguard.core.untrusted import list_of, mapping_of
 
-__all__ = ["ABSENT", "AnyOf", "Choice", "Field", "Items", "Limits", "Map", "Record", "Ref", "Scalar", "Schema", "Shape"]
-__all__ += ["Tuple", "names_of", "parts_of", "read_schema"]
+__all__ = [
+    "ABSENT",
+    "AnyOf",
+    "Choice",
+    "Field",
+    "Items",
+    "Limits",
+    "Map",
+    "Record",
+    "Ref",
+    "Scalar",
+    "Schema",
+    "Shape",
+    "Tuple",
+    "names_of",
+    "parts_of",
+    "reached",
+    "read_schema",
+    "refs_of",
+]
 
 ABSENT: Final = object()
 """A default that is not there; None is one."""
@@ -129,7 +147,15 @@ _OBJECTS: Final = frozenset({"object", "dict"})
 _LIMITS: Final[Mapping[str, tuple[str, ...]]] = {
     "string": ("minLength", "maxLength", "pattern"),
     "int": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
-    "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "maxDigits", "decimalPlaces"),
+    "number": (
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "multipleOf",
+        "maxDigits",
+        "decimalPlaces",
+    ),
     "list": ("minItems", "maxItems", "uniqueItems"),
     "map": ("minProperties", "maxProperties"),
 }
@@ -172,6 +198,26 @@ def parts_of(shape: Shape) -> tuple[Shape, ...]:
             return shape.options
         case Scalar() | Choice() | Ref():
             return ()
+
+
+def refs_of(shape: Shape) -> Iterator[str]:
+    """Names that a shape contains, as often as it does."""
+    if isinstance(shape, Ref):
+        yield shape.name
+    for part in parts_of(shape):
+        yield from refs_of(part)
+
+
+def reached(shape: Shape, named: Mapping[str, Shape]) -> dict[str, None]:
+    """Names that a shape leads to, through others too, in order."""
+    found: dict[str, None] = {}
+    pending = list(refs_of(shape))
+    while pending:
+        name = pending.pop(0)
+        if name not in found:
+            found[name] = None
+            pending += refs_of(named[name])
+    return found
 
 
 class _Reader:
@@ -237,12 +283,7 @@ class _Reader:
         together: dict[str, Any] = {}
         for one in [*list_of(schema["allOf"]), {name: value for name, value in schema.items() if name != "allOf"}]:
             for name, value in self._resolved(one).items():
-                known = together.get(name)
-                if isinstance(known, Mapping) and isinstance(value, Mapping):
-                    value = {**mapping_of(known), **mapping_of(value)}
-                elif isinstance(known, list) and name == "required":
-                    value = [*list_of(known), *list_of(value)]
-                together[name] = value
+                together[name] = _joined(name, together.get(name), value)
         only = list_of(schema["allOf"])
         if len(only) == 1 and "$ref" in mapping_of(only[0]):
             return self.shape(only[0])  # The usual way to put a description beside a reference.
@@ -298,6 +339,13 @@ def _limits(kind: str, schema: Mapping[str, Any]) -> Limits:
     """The keywords that narrow a type, where they say something."""
     found = [(name, schema[name]) for name in _LIMITS.get(kind, ()) if name in schema]
     return tuple((name, value) for name, value in found if value is not None and value is not False)
+
+
+def _joined(name: str, known: Any, value: Any) -> Any:
+    """A keyword that several schemas of an `allOf` have."""
+    if mapping_of(known) and mapping_of(value):
+        return {**mapping_of(known), **mapping_of(value)}
+    return [*list_of(known), *list_of(value)] if name == "required" else value
 
 
 def _any_of(options: list[Shape]) -> Shape:

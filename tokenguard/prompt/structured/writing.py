@@ -27,7 +27,8 @@ from tokenguard.prompt.structured.shapes import (
     Schema,
     Shape,
     Tuple,
-    parts_of,
+    reached,
+    refs_of,
 )
 
 __all__ = ["Style", "Writer", "compact", "write_schema"]
@@ -36,7 +37,7 @@ Style: TypeAlias = Literal["typescript", "line"]
 
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z_$][\w$.\-]*")
 _PLAIN_VALUE: Final = re.compile(r"[A-Za-z_][\w.\-]*(?: [\w.\-]+)*")
-_TYPE_WORDS: Final = frozenset({"any", "bool", "false", "int", "null", "number", "string", "true", "uuid", "email", "url"})
+_TYPE_WORDS: Final = frozenset({"any", "bool", "false", "int", "null", "number", "string", "true", "url"})
 _FORMS: Final[Mapping[str, str]] = {
     "date": "YYYY-MM-DD",
     "date-time": "ISO datetime",
@@ -104,7 +105,8 @@ class Writer:
 
     def document(self) -> str:
         """The root, and the definitions that it needs."""
-        root, lines = self._schema.root, []
+        root = self._schema.root
+        lines: list[str] = []
         if isinstance(root, Ref) and root.name in self._named:
             self._pending.append(root.name)
         else:
@@ -121,7 +123,7 @@ class Writer:
                 written.add(name)
                 yield self._commented(f"{name}={self.text(self._schema.named[name])}", self._schema.about.get(name, ""))
 
-    def text(self, shape: Shape) -> str:
+    def text(self, shape: Shape) -> str:  # noqa: PLR0911  # one for each shape
         """One shape, its named parts by their names."""
         match shape:
             case Scalar():
@@ -157,8 +159,9 @@ class Writer:
         kind = self.text(shape)
         if kind == "string" and not self._marks.typed:
             kind = ""
-        mark = "" if field.required else "?"
-        default = "" if field.required else _default(field.default)
+        # A tag that has one value only is always said: unions are told apart by it.
+        said = field.required or (isinstance(shape, Choice) and len(shape.values) == 1)
+        mark, default = ("", "") if said else ("?", _default(field.default))
         name = field.name if _PLAIN_NAME.fullmatch(field.name) else compact(field.name)
         about = field.about or (self._schema.about.get(shape.name, "") if isinstance(shape, Ref) else "")
         # A named shape says what it is where it is written.
@@ -208,7 +211,7 @@ class Writer:
 
 def _is_named(name: str, schema: Schema, style: Style) -> bool:
     """Whether a shape gets a name: it contains itself, or naming it is shorter than writing it again."""
-    if name in _reached(schema.named[name], schema.named):
+    if name in reached(schema.named[name], schema.named):
         return True
     uses = _uses(name, schema)
     if uses <= 1:
@@ -219,29 +222,9 @@ def _is_named(name: str, schema: Schema, style: Style) -> bool:
 
 def _uses(name: str, schema: Schema) -> int:
     """How often a shape is referred to in the whole schema, each named shape written once."""
-    needed = _reached(schema.root, schema.named)
+    needed = reached(schema.root, schema.named)
     shapes = [schema.root, *(schema.named[one] for one in needed)]
-    return sum(one == name for shape in shapes for one in _refs(shape))
-
-
-def _reached(shape: Shape, named: Mapping[str, Shape]) -> dict[str, None]:
-    """Names that a shape leads to, in order."""
-    found: dict[str, None] = {}
-    pending = list(_refs(shape))
-    while pending:
-        name = pending.pop(0)
-        if name not in found:
-            found[name] = None
-            pending += _refs(named[name])
-    return found
-
-
-def _refs(shape: Shape) -> Iterator[str]:
-    """Names that a shape contains, as often as it does."""
-    if isinstance(shape, Ref):
-        yield shape.name
-    for part in parts_of(shape):
-        yield from _refs(part)
+    return sum(one == name for shape in shapes for one in refs_of(shape))
 
 
 # ---- words ---------------------------------------------------------------------------------------------------------
@@ -293,7 +276,7 @@ def _range(limits: Limits, what: str) -> str:
 
 
 def _number(value: Any) -> str:
-    """A number as JSON has it; 1.0 is 1."""
+    """A value as JSON has it; 1.0 is 1."""
     return compact(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
@@ -308,4 +291,4 @@ def _without_null(field: Field) -> Shape:
 
 def _default(value: Any) -> str:
     """A default that says more than that the field is empty."""
-    return "" if value is ABSENT or value is None or value in ([], {}, "") else f"={compact(value)}"
+    return "" if value is ABSENT or value is None or value in ([], {}, "") else f"={_number(value)}"
