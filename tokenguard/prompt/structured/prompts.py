@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from pydantic import ValidationError
-from pydantic_core import to_jsonable_python
-
 from tokenguard.core.digests import prefix_digest
 from tokenguard.errors import SetupError
-from tokenguard.prompt.structured.fitting import fitted
-from tokenguard.prompt.structured.pydantics import OutputType, Problem
+from tokenguard.prompt.structured.readings import UNREAD, Problem, Reading
 from tokenguard.prompt.structured.sizes import Count, answer_tokens, likely_tokens
 from tokenguard.prompt.structured.tolerant import Candidate, candidates, loads
 from tokenguard.prompt.structured.writing import Style, compact, write_schema
@@ -22,7 +17,9 @@ from tokenguard.prompt.structured.writing import Style, compact, write_schema
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-__all__ = ["ASKED", "Example", "Reading", "Rendered", "StructuredPrompt"]
+    from tokenguard.prompt.structured.pydantics import OutputType
+
+__all__ = ["ASKED", "Example", "Rendered", "StructuredPrompt"]
 
 M = TypeVar("M")
 
@@ -70,22 +67,6 @@ class Rendered:
     """`name@digest`; the digest alone is what the ledger records where the messages are sent by hand."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading(Generic[M]):
-    """What an answer says: a value, or what is wrong with it."""
-
-    value: M | None
-    repairs: tuple[str, ...] = ()
-    """What was repaired without asking again, such as `code fence`; empty where nothing had to be."""
-    problems: tuple[Problem, ...] = ()
-    """Empty: the value is valid."""
-
-    @property
-    def valid(self) -> bool:
-        """Whether there is a value; None may be one."""
-        return not self.problems
-
-
 class StructuredPrompt(Generic[M]):
     """A prompt whose parts are named and whose answer is checked.
 
@@ -125,7 +106,10 @@ class StructuredPrompt(Generic[M]):
         self.name, self.task, self.role = name, " ".join(task.split()), " ".join(role.split())
         self.rules, self.variables, self.style = tuple(rules), tuple(variables), style
         self.examples = tuple(examples)
+        from tokenguard.prompt.structured.pydantics import OutputType, json_text  # noqa: PLC0415  # `import *` is quick
+
         self.output: OutputType[M] = OutputType(output)
+        self._json = json_text
         self._max_tokens = max_tokens
         self.schema_text = write_schema(self.output.schema, style)
         self.prefix = "\n".join(self._sections())
@@ -165,20 +149,20 @@ class StructuredPrompt(Generic[M]):
         whole = loads(text)
         refused: Reading[M] | None = None
         for one in [whole] if whole else candidates(text, cut=cut):
-            reading = self._checked(one, text if one is whole else None)
+            reading = self.output.read(one, text if one is whole else None)
             if reading.valid:
                 return reading
             refused = refused or reading
         if refused is None and not cut and text.strip():
             # A bare word or number may be the whole answer where no object is asked for.
-            bare = self._checked(Candidate(text.strip().strip("`'\""), ("missing quotes",)), None)
+            bare = self.output.read(Candidate(text.strip().strip("`'\""), ("missing quotes",)))
             refused = bare if bare.valid else None
         said = "cut" if cut else "unreadable"
         return refused or Reading(None, (), (Problem("", "", said, "it is no JSON that can be read"),))
 
     def correction(self, problems: Sequence[Problem]) -> str:
         """What a model is told after an answer that does not fit: the failing places alone, not the schema again."""
-        if any(one.kind in ("cut", "unreadable") for one in problems):
+        if any(one.kind in UNREAD for one in problems):
             return "That is no JSON that can be read. Answer again, only with the JSON."
         lines = [
             f"{one.path or 'the answer'}: {one.message}{f'; got {one.value}' if one.value else ''}"
@@ -223,26 +207,13 @@ class StructuredPrompt(Generic[M]):
                 f"{where} was given {options[0]}=, which is an option of LiteLLM. Give "
                 f"options={{{options[0]!r}: …}}, or declare variables=({options[0]!r},) if it is meant for the prompt."
             )
-        texts = {name: _text(given[name], f"{name}= of {where}") for name in names}
+        texts = {
+            name: one if isinstance(one := given[name], str) else self._json(one, f"{name}= of {where}")
+            for name in names
+        }
         if len(texts) == 1:
             return next(iter(texts.values())) or "(empty)"
         return "\n".join(f"{name}: {text}" for name, text in texts.items()) or "Begin."
-
-    # ---- answers ----------------------------------------------------------------------------------------------------
-
-    def _checked(self, one: Candidate, text: str | None) -> Reading[M]:
-        """One candidate against the type: as it is, then bent where only its form is wrong."""
-        try:
-            return Reading(self.output.check(_encodable(text) if text else json.dumps(one.value)), one.repairs)
-        except ValidationError as error:
-            refused = error
-        value, bent = fitted(one.value, self.output.schema)
-        if bent:
-            try:
-                return Reading(self.output.check(json.dumps(value)), (*one.repairs, *bent))
-            except ValidationError as error:
-                refused = error
-        return Reading(None, (*one.repairs, *bent), tuple(self.output.problems(refused, value)))
 
 
 def _check(
@@ -266,18 +237,3 @@ def _check(
         raise SetupError(f'style={style!r} of prompt {name!r}: give "typescript" or "line".')
     if max_tokens is not None and (type(max_tokens) is not int or max_tokens < 1):
         raise SetupError(f"max_tokens={max_tokens!r} of prompt {name!r}: give a whole number above zero.")
-
-
-def _text(value: Any, where: str) -> str:
-    """A variable as text."""
-    if isinstance(value, str):
-        return value
-    try:
-        return compact(to_jsonable_python(value))
-    except (ValueError, TypeError) as wrong:
-        raise SetupError(f"{where} cannot be written as JSON: {str(wrong).splitlines()[0]} Give a text.") from wrong
-
-
-def _encodable(text: str) -> str:
-    """A JSON text that survives UTF-8; a lone surrogate becomes its escape, which pydantic refuses with a sentence."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast, get_args
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import to_jsonable_python
+from pydantic_core.core_schema import ErrorType
 
 from tokenguard.core.untrusted import list_of, mapping_of
 from tokenguard.errors import SetupError
+from tokenguard.prompt.structured.fitting import fitted
+from tokenguard.prompt.structured.readings import Problem, Reading
 from tokenguard.prompt.structured.shapes import Schema, names_of, read_schema
+from tokenguard.prompt.structured.tolerant import Candidate
 from tokenguard.prompt.structured.writing import compact
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
     from pydantic_core.core_schema import DecimalSchema
 
-__all__ = ["OutputType", "Problem"]
+__all__ = ["OutputType", "json_text"]
 
 M = TypeVar("M")
 
-_OWN_WORDS: Final = frozenset({"value_error", "assertion_error"})
-"""Errors whose message a validator of the user's wrote: it may quote what the model said."""
+_STEADY: Final = frozenset(get_args(ErrorType)) - {
+    "assertion_error",
+    "union_tag_invalid",
+    "uuid_parsing",
+    "value_error",
+}
+"""Errors whose message says nothing of the answer; those of the user's own validators, and some of pydantic's, may."""
 _SHOWN_MAX: Final = 200
-_NO_VALUE: Final = frozenset({"missing", "extra_forbidden", "union_tag_not_found"})
+_NO_VALUE: Final = frozenset({"json_invalid", "missing", "extra_forbidden", "union_tag_not_found"})
 """Errors whose input is the object around the path, which would be sent back whole."""
 _DECIMAL_LIMITS: Final = {
     "ge": "minimum",
@@ -37,28 +47,6 @@ _DECIMAL_LIMITS: Final = {
     "max_digits": "maxDigits",
     "decimal_places": "decimalPlaces",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong with an answer."""
-
-    path: str
-    """Such as `items[2].quantity`; empty: the answer itself."""
-    place: str
-    """The path with names that only the answer knows as `*`, for sentences that are kept."""
-    kind: str
-    """Pydantic's name of the error, such as `int_parsing`."""
-    message: str
-    """The validator's sentence; it may quote the answer."""
-    value: str = ""
-    """The value as compact JSON, where it is short and there is one."""
-
-    @property
-    def sentence(self) -> str:
-        """What is wrong, without any word of the answer."""
-        said = "a rule of the model's own is broken" if self.kind in _OWN_WORDS else self.message
-        return f"{self.place or 'the answer'}: {said}"
 
 
 class OutputType(Generic[M]):
@@ -84,6 +72,25 @@ class OutputType(Generic[M]):
             ) from wrong
         self.schema: Schema = read_schema(document)
         self._names = frozenset(names_of(self.schema))
+
+    def read(self, one: Candidate, text: str | None = None) -> Reading[M]:
+        """One candidate against the type: as it is, then bent where only its form is wrong.
+
+        Args:
+            one: What an answer contains.
+            text: The answer, where it is JSON as it stands: then its numbers keep all their digits.
+        """
+        try:
+            return Reading(self.check(json.dumps(one.value) if text is None else _encodable(text)), one.repairs)
+        except ValidationError as error:
+            refused = error
+        value, bent = fitted(one.value, self.schema)
+        if bent:
+            try:
+                return Reading(self.check(json.dumps(value)), (*one.repairs, *bent))
+            except ValidationError as error:
+                refused = error
+        return Reading(None, (*one.repairs, *bent), tuple(self.problems(refused, value)))
 
     def check(self, text: str) -> M:
         """The value of a JSON text.
@@ -146,7 +153,7 @@ class OutputType(Generic[M]):
                 seen.add((path, kind))
                 place = _path([step if isinstance(step, int) or step in self._names else "*" for step in steps])
                 shown = "" if kind in _NO_VALUE else _shown(one["input"])
-                yield Problem(path, place, kind, one["msg"], shown)
+                yield Problem(path, place, kind, one["msg"], shown, quotes=kind not in _STEADY)
 
 
 def _steps(one: ErrorDetails, value: Any) -> Iterator[str | int]:
@@ -167,6 +174,23 @@ def _steps(one: ErrorDetails, value: Any) -> Iterator[str | int]:
 
 def _path(steps: list[str | int]) -> str:
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).removeprefix(".")
+
+
+def json_text(value: Any, where: str) -> str:
+    """A value as compact JSON: dates, models and the like too.
+
+    Raises:
+        SetupError: it cannot be written.
+    """
+    try:
+        return compact(to_jsonable_python(value))
+    except (ValueError, TypeError) as wrong:
+        raise SetupError(f"{where} cannot be written as JSON: {str(wrong).splitlines()[0]} Give a text.") from wrong
+
+
+def _encodable(text: str) -> str:
+    """A JSON text that survives UTF-8; a lone surrogate becomes its escape, which pydantic refuses with a sentence."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _shown(value: Any) -> str:

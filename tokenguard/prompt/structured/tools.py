@@ -41,7 +41,7 @@ def _tool(tool: Mapping[str, Any], style: Style) -> str:
         raise SetupError(f"a tool without a name cannot be called: its keys are {', '.join(map(str, inside))}.")
     description = inside.get("description")
     about = " ".join(description.split()) if isinstance(description, str) else ""
-    schema = read_schema(next((mapping_of(inside[key]) for key in _SCHEMAS if mapping_of(inside.get(key))), {}))
+    schema = read_schema(next(filter(None, (mapping_of(inside.get(key)) for key in _SCHEMAS)), mapping_of(None)))
     # A schema without any names: the tool takes nothing.
     root = Record(()) if isinstance(schema.root, Map) else schema.root
     text = Writer(Schema(root, schema.named, {}), style).document()
