@@ -87,8 +87,9 @@ class Question(Generic[M]):
     def __post_init__(self) -> None:
         if type(self.retries) is not int or self.retries < 0:
             raise BadAmount(f"retries={self.retries!r}: give a whole number, 0 or more.", amount=repr(self.retries))
-        for name, why in (("stream", "a part of a value cannot be checked"), ("n", "one value is asked for")):
-            if self.options.get(name) not in (None, False, 1):
+        whole = (("stream", False, "a part of a value cannot be checked"), ("n", 1, "one value is asked for"))
+        for name, only, why in whole:
+            if self.options.get(name, only) not in (None, only):
                 raise UnsupportedOption(f"{name}= is not for guard.ask: {why}. Use guard.completion.", option=name)
         taken = [name for name in ("messages", "model") if name in self.options]
         if taken:

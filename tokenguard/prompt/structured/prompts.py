@@ -12,7 +12,7 @@ from tokenguard.errors import SetupError
 from tokenguard.prompt.structured.readings import UNREAD, Problem, Reading
 from tokenguard.prompt.structured.sizes import Count, answer_tokens, likely_tokens
 from tokenguard.prompt.structured.tolerant import Candidate, candidates, loads
-from tokenguard.prompt.structured.writing import Style, compact, write_schema
+from tokenguard.prompt.structured.writing import Style, write_schema
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
