@@ -5,7 +5,7 @@ BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null || echo python3 -m uv)
 WORKERS ?= 2
 
-.PHONY: help demo test chaos check bench bench-peers bench-loops docs wheel-check fmt
+.PHONY: help demo test chaos check bench bench-peers bench-loops bench-schemas docs wheel-check fmt
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,14 @@ bench-peers: .venv/.synced .venvs/peers/.synced  ## run other budget guards thro
 
 bench-loops: .venv/.synced  ## measure the repetition rules on the recorded runs in ../shared, beside other projects' rules
 	$(BIN)/python -W ignore benchmarks/loops.py --write
+
+.venvs/schemas/.synced: benchmarks/peers/schemas-requirements.txt
+	$(UV) venv --quiet --clear .venvs/schemas
+	$(UV) pip install --quiet --python .venvs/schemas/bin/python -r benchmarks/peers/schemas-requirements.txt
+	@touch $@
+
+bench-schemas: .venv/.synced .venvs/schemas/.synced  ## count the tokens of schemas and tools in a prompt, beside BAML
+	$(BIN)/python -W ignore benchmarks/schemas.py .venvs/schemas/bin/python --write
 
 docs: .venv/.synced  ## build the documentation site into site/
 	$(UV) run --frozen --group docs mkdocs build --strict

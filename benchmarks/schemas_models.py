@@ -1,6 +1,6 @@
 """Six models of the kinds that structured prompts ask for: a form, two records with lists, a plan, a review, a tree.
 
-`schemas.py` measures them, `schemas.baml` says the same in BAML's language. `Address` is used twice on purpose, and
+`schemas.py` measures them, `peers/schemas.baml` says the same in BAML's language. `Address` is used twice on purpose, and
 `Node` contains itself.
 """
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from tokenguard.core.digests import prefix_digest
 from tokenguard.errors import SetupError
+from tokenguard.prompt.structured.lint import lint_prompt
 from tokenguard.prompt.structured.readings import UNREAD, Problem, Reading
 from tokenguard.prompt.structured.sizes import Count, answer_tokens, likely_tokens
 from tokenguard.prompt.structured.tolerant import Candidate, candidates, loads
@@ -17,6 +18,8 @@ from tokenguard.prompt.structured.writing import Style, write_schema
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
+    from tokenguard.core.price import PriceCard
+    from tokenguard.prompt.structured.findings import Finding, Traffic
     from tokenguard.prompt.structured.pydantics import OutputType
 
 __all__ = ["ASKED", "Example", "Rendered", "StructuredPrompt"]
@@ -171,6 +174,18 @@ class StructuredPrompt(Generic[M]):
         more = len(problems) - len(lines)
         lines += [f"and {more} more like these"] if more > 0 else []
         return "\n".join(["Correct only this, and answer again with the whole JSON:", *lines])
+
+    def lint(
+        self, *, card: PriceCard | None = None, count: Count = likely_tokens, traffic: Traffic | None = None
+    ) -> tuple[Finding, ...]:
+        """What could be better about it, the dearest first; see `tokenguard prompt lint`.
+
+        Args:
+            card: Of the model that answers; None: no dollars.
+            count: Tokens of a text, of that model.
+            traffic: How it is used; None: assumed.
+        """
+        return lint_prompt(self, card=card, count=count, traffic=traffic)
 
     # ---- the fixed part ---------------------------------------------------------------------------------------------
 
