@@ -248,9 +248,7 @@ def test_a_spent_cap_stops_the_second_try_and_says_what_the_first_one_cost(
     with guard.run("desk", budget=tg.Budget(usd="0.0105")) as run, pytest.raises(tg.BudgetExceeded) as caught:
         ask(guard, server, options={"max_tokens": 400})
 
-    assert caught.value.__notes__ == [
-        f"tokenguard: answers of {TRIAGE.prompt_id} that did not fit cost $0.0100 so far"
-    ]
+    assert caught.value.__notes__ == [f"tokenguard: answers of {TRIAGE.prompt_id} that did not fit cost $0.0100 so far"]
     assert run.receipt().calls == server.count == 1
 
 
@@ -381,9 +379,7 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_sent(
         guard.ask(TRIAGE, model=PENNY, ticket="x", **arguments)
 
 
-def test_outside_any_run_the_answer_is_booked_as_unattributed(
-    make_guard: MakeGuard, make_server: MakeServer
-) -> None:
+def test_outside_any_run_the_answer_is_booked_as_unattributed(make_guard: MakeGuard, make_server: MakeServer) -> None:
     server, guard = make_server(texts(VALID)), make_guard()
 
     with pytest.warns(UserWarning, match="outside any run"):

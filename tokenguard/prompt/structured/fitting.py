@@ -11,8 +11,10 @@ from typing import Any, Final
 
 from tokenguard.core.untrusted import list_of, mapping_of
 from tokenguard.prompt.structured.shapes import (
+    ABSENT,
     AnyOf,
     Choice,
+    Field,
     Items,
     Map,
     Record,
@@ -23,7 +25,7 @@ from tokenguard.prompt.structured.shapes import (
     Tuple,
 )
 
-__all__ = ["fitted"]
+__all__ = ["fitted", "trimmed"]
 
 _INT: Final = re.compile(r"\s*[+-]?\d{1,100}\s*")
 _NUMBER: Final = re.compile(r"\s*[+-]?\d{1,100}(?:\.\d{1,100})?(?:[eE][+-]?\d{1,3})?\s*")
@@ -41,6 +43,40 @@ def fitted(value: Any, schema: Schema) -> tuple[Any, tuple[str, ...]]:
     """
     repairs: dict[str, None] = {}
     return _fit(value, schema.root, schema.named, repairs), tuple(repairs)
+
+
+def trimmed(value: Any, schema: Schema) -> Any:
+    """The value without what its fields' defaults say already; tags of unions stay, because they are always asked for.
+
+    Args:
+        value: JSON values, valid.
+        schema: Of the value.
+    """
+    return _trim(value, schema.root, schema.named)
+
+
+def _trim(value: Any, shape: Shape | None, named: Mapping[str, Shape]) -> Any:
+    while isinstance(shape, Ref | AnyOf):
+        shape = named[shape.name] if isinstance(shape, Ref) else _branch(value, shape, named)
+    if isinstance(shape, Record):
+        fields = {field.name: field for field in shape.fields}
+        return {
+            name: _trim(one, fields[name].shape if name in fields else shape.rest, named)
+            for name, one in mapping_of(value).items()
+            if name not in fields or not _is_default(one, fields[name])
+        }
+    if isinstance(shape, Map):
+        return {name: _trim(one, shape.value, named) for name, one in mapping_of(value).items()}
+    if isinstance(shape, Items):
+        return [_trim(one, shape.item, named) for one in list_of(value)]
+    return value
+
+
+def _is_default(value: Any, field: Field) -> bool:
+    """Whether leaving a field out says the same."""
+    if field.required or (isinstance(field.shape, Choice) and len(field.shape.values) == 1):
+        return False
+    return value in (None, [], {}) if field.default is ABSENT else bool(value == field.default)
 
 
 def _fit(value: Any, shape: Shape, named: Mapping[str, Shape], repairs: dict[str, None]) -> Any:  # noqa: PLR0911  # one for each shape

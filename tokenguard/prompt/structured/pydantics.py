@@ -14,7 +14,7 @@ from pydantic_core.core_schema import ErrorType
 
 from tokenguard.core.untrusted import list_of, mapping_of
 from tokenguard.errors import SetupError
-from tokenguard.prompt.structured.fitting import fitted
+from tokenguard.prompt.structured.fitting import fitted, trimmed
 from tokenguard.prompt.structured.readings import Problem, Reading
 from tokenguard.prompt.structured.shapes import Schema, names_of, read_schema
 from tokenguard.prompt.structured.tolerant import Candidate
@@ -103,7 +103,7 @@ class OutputType(Generic[M]):
     def written(self, value: Any, *, where: str) -> str:
         """A value as the compact JSON in which answers are asked for.
 
-        What the value leaves to its defaults is left out where the rest still says the same.
+        What is the default anyway is left out where the rest still says the same.
 
         Args:
             value: An instance, or what pydantic takes for one.
@@ -114,14 +114,11 @@ class OutputType(Generic[M]):
         """
         try:
             known = self._adapter.validate_python(value)
-            for by_alias in (True, False):
-                for exclude_unset in (True, False):
-                    text = compact(
-                        self._adapter.dump_python(known, mode="json", by_alias=by_alias, exclude_unset=exclude_unset)
-                    )
-                    if self._reads(text, known):
-                        return text
-            text = compact(self._adapter.dump_python(known, mode="json", by_alias=True))
+            wholes = [self._adapter.dump_python(known, mode="json", by_alias=by_alias) for by_alias in (True, False)]
+            for one in (trimmed(wholes[0], self.schema), wholes[0], trimmed(wholes[1], self.schema), wholes[1]):
+                if self._reads(compact(one), known):
+                    return compact(one)
+            text = compact(wholes[0])
             self.check(text)
         except ValidationError as wrong:
             first = next(self.problems(wrong, value))

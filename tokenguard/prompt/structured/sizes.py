@@ -55,8 +55,8 @@ _FORMS: Final[Mapping[str, int]] = {
 
 
 def likely_tokens(text: str) -> int:
-    """Tokens of a text where no tokenizer is at hand: one for three characters, rounded up."""
-    return -(-len(text) // _CHARACTERS_PER_TOKEN)
+    """Tokens of a text where no tokenizer is at hand: one for three characters, and one more."""
+    return 1 + len(text) // _CHARACTERS_PER_TOKEN
 
 
 def answer_tokens(schema: Schema, count: Count = likely_tokens) -> int:
@@ -78,6 +78,7 @@ class _Sizes:
         self._count = count
         self._counted: dict[str, int] = {}
         self._sizes: dict[str, int] = {}
+        self._endless = {name for name, shape in named.items() if name in reached(shape, named)}
 
     def of(self, shape: Shape, inside: tuple[str, ...]) -> int:  # noqa: PLR0911  # one for each shape
         """Tokens of the largest value that is to be expected."""
@@ -105,7 +106,7 @@ class _Sizes:
 
     def _named_size(self, name: str, inside: tuple[str, ...]) -> int:
         shape = self._named[name]
-        if name not in reached(shape, self._named):
+        if name not in self._endless:
             if name not in self._sizes:
                 self._sizes[name] = self.of(shape, inside)
             return self._sizes[name]
