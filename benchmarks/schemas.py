@@ -117,7 +117,7 @@ def main() -> int:
     for source, tools in tool_sets(at) if at.is_dir() else ():
         whole = tokens(json.dumps(tools))
         for style in ("typescript", "line"):
-            text = tools_as_text(tools, style=style)  # type: ignore[arg-type]  # mypy widens a tuple's literals
+            text = tools_as_text(tools, style=style)
             figures.add(f"{source} ({len(tools)} tools), {style}: saved", 100 * (1 - tokens(text) / whole), "%")
             missing = [name for name in names(tools) if name not in text]
             figures.add(f"{source}, {style}: names that are missing", len(missing), "names", at_most=0)

@@ -1,7 +1,7 @@
 """Six models of the kinds that structured prompts ask for: a form, two records with lists, a plan, a review, a tree.
 
-`schemas.py` measures them, `peers/schemas.baml` says the same in BAML's language. `Address` is used twice on purpose, and
-`Node` contains itself.
+`schemas.py` measures them, `peers/schemas.baml` says the same in BAML's language. `Address` is used twice on purpose,
+and `Node` contains itself.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ def main() -> None:
     found = {}
     for name in NAMES:
         context = runtime.create_context_manager()
-        request = runtime.build_request_sync(f"Ask{name}", {}, context, None, None, {}, False)
+        request = runtime.build_request_sync(f"Ask{name}", {}, context, None, None, {}, False)  # noqa: FBT003  # BAML has no names
         content = request.body.json()["messages"][0]["content"]
         found[name] = content if isinstance(content, str) else content[0]["text"]
     print(json.dumps(found))

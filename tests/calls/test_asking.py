@@ -322,7 +322,7 @@ def test_thinking_gets_tokens_of_its_own(options: dict[str, Any], reserve: int) 
 
 
 @pytest.mark.parametrize(("model", "thinks"), [("openai/gpt-5-mini", True), ("anthropic/claude-sonnet-4-5", False)])
-def test_models_that_think_unasked_get_a_reserve(model: str, thinks: bool) -> None:
+def test_models_that_think_unasked_get_a_reserve(model: str, *, thinks: bool) -> None:
     bounds: list[int] = []
 
     def answer(request: Any) -> str:

@@ -87,7 +87,8 @@ def _prompts(file: Path) -> Iterator[tuple[str, Any]]:
         raise SettingsError(
             f"{file} cannot be run: {type(error).__name__}: {error}. Lint a file that can be imported.", path=str(file)
         ) from error
-    prompts = {id(one): one for one in names.values() if isinstance(one, StructuredPrompt)}
+    found: list[StructuredPrompt[Any]] = [one for one in names.values() if isinstance(one, StructuredPrompt)]
+    prompts = {id(one): one for one in found}
     if not prompts:
         raise SettingsError(
             f"{file} has no StructuredPrompt at its top level. Give a file that defines one there.", path=str(file)
@@ -133,10 +134,10 @@ def _say(found: Mapping[str, tuple[Finding, ...]], model: str, traffic: Traffic,
         rows = tuple((one.code, "?" if one.cost is None else next(costs), visible(one.sentence)) for one in findings)
         show(Table((Column("finding"), Column(f"usd in {traffic.calls:,} calls", right=True), Column("what")), rows))
     say(
-        f"{model}, {traffic.input_tokens:,} tokens in and {traffic.output_tokens:,} out besides the prompt; --json says "
-        "what each amount assumes."
+        f"{model}, {traffic.input_tokens:,} tokens in and {traffic.output_tokens:,} out besides the prompt; --json "
+        "says what each amount assumes."
         if priced
-        else f"{model!r} has no known price: no amounts. Give --prices, or a --model that `tokenguard prices list` knows."
+        else f"{model!r} has no known price: no amounts. Give --prices, or one of `tokenguard prices list`."
     )
 
 

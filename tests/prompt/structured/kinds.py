@@ -7,10 +7,10 @@ import enum
 import uuid
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated, Any, Generic, Literal, Optional, TypeVar, Union
+from typing import Annotated, Any, Generic, Literal, NotRequired, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, RootModel
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ class Node(BaseModel):
 
 
 class Left(BaseModel):
-    right: Optional[Right] = None
+    right: Right | None = None
 
 
 class Right(BaseModel):
@@ -75,7 +75,7 @@ class Everything(BaseModel):
     color: Color
     level: Level
     maybe_level: Level | None
-    pet: Annotated[Union[Cat, Dog], Field(discriminator="kind")]
+    pet: Annotated[Cat | Dog, Field(discriminator="kind")]
     pets: list[Cat | Dog]
     either: int | str | None
     price: Decimal = Field(ge=0, max_digits=8, decimal_places=2)
@@ -107,6 +107,6 @@ class Everything(BaseModel):
     tags: Tags
     nested: Left | None = None
     nothing: None = None
-    literal: Literal["a b", 1, True, None, "string", "semi;colon"]
+    literal: Literal["a b", 1, True, "string", "semi;colon"] | None
     url: HttpUrl
     few: list[int] = Field(min_length=1, max_length=4)

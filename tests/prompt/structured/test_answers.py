@@ -130,7 +130,7 @@ def test_json_is_read_as_json_whatever_stands_around_it(value: Any) -> None:
 
 
 @given(st.text(alphabet="{}[]\"':,\\ntrue01.-/*`x ", max_size=200), st.booleans())
-def test_no_text_breaks_the_reader(text: str, cut: bool) -> None:
+def test_no_text_breaks_the_reader(text: str, cut: bool) -> None:  # noqa: FBT001  # hypothesis gives them by place
     for one in candidates(text, cut=cut):
         json.dumps(one.value)
 
@@ -356,7 +356,7 @@ def test_an_unknown_name_is_a_star_in_sentences() -> None:
 
 
 @pytest.mark.parametrize(("cut", "kind"), [(False, "unreadable"), (True, "cut")])
-def test_an_answer_without_json_says_why(cut: bool, kind: str) -> None:
+def test_an_answer_without_json_says_why(*, cut: bool, kind: str) -> None:
     asked = prompt(Order)
 
     [problem] = asked.read("I would rather not.", cut=cut).problems

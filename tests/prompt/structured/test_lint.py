@@ -22,7 +22,12 @@ def card(**rates: int) -> PriceCard:
     """Pico-dollars per token: 1,000,000 in, 100,000 from the cache, 1,250,000 into it, 8,000,000 out unless given."""
     given = {"input": 1_000_000, "cache_read": 100_000, "cache_write_5m": 1_250_000, "output": 8_000_000, **rates}
     return PriceCard(
-        "c", "m", "p", "override", "1", Rates.of({Meter(name): rate for name, rate in given.items() if rate >= 0})
+        "c",
+        "m",
+        "p",
+        "override",
+        "1",
+        Rates.of({Meter[name.upper()]: rate for name, rate in given.items() if rate >= 0}),
     )
 
 
@@ -146,8 +151,8 @@ def test_a_schema_longer_than_its_input_is_told_its_shorter_form() -> None:
     found = linted(good(), traffic=traffic)["long_schema"]
     lean = linted(good(style="line"), traffic=Traffic(input_tokens=0))["long_schema"]
 
-    assert "style='line' takes 1." in found.sentence
-    assert found.cost == Money.from_pico(1_000 * 100_000 * (words(good().schema_text) - 1))
+    assert "style='line' takes 2." in found.sentence
+    assert found.cost == Money.from_pico(1_000 * 100_000 * (words(good().schema_text) - 2))
     assert "fewer fields" in lean.sentence
 
 
@@ -217,7 +222,8 @@ def test_a_variable_before_what_would_not_be_cached_anyway_is_left_alone(text: s
 
 
 def test_a_json_schema_in_the_text_is_told_its_shorter_form() -> None:
-    schema = '{"type": "object", "properties": {"name": {"type": "string"}, "tags": {"type": "array", "items": {"type": "string"}}}}'
+    texts = '{"type": "array", "items": {"type": "string"}}'
+    schema = f'{{"type": "object", "properties": {{"name": {{"type": "string"}}, "tags": {texts}}}}}'
 
     found = lint_messages(
         [{"role": "system", "content": f"You are a clerk. Answer like this, for example: {schema}"}], card=card()

@@ -51,7 +51,8 @@ def test_the_sections_come_in_one_order_and_the_variables_last() -> None:
 
 def test_sections_without_anything_to_say_are_left_out() -> None:
     assert made(style="line").prefix == (
-        "Task: Classify the ticket.\nAnswer only with compact JSON:\n{category:billing|bug,urgency:int(1..5),tags?:string[]}"
+        "Task: Classify the ticket.\nAnswer only with compact JSON:\n"
+        "{category:billing|bug,urgency:int(1..5),tags?:string[]}"
     )
 
 

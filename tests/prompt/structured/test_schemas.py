@@ -86,7 +86,7 @@ def test_a_definition_says_what_it_is_where_it_is_written() -> None:
         """A part."""
 
         name: str
-        inside: list["Part"]
+        inside: list[Part]
 
     class Whole(BaseModel):
         first: Part = Field(description="the first")

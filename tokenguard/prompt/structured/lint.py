@@ -114,7 +114,7 @@ def lint_messages(
         prefix=fixed,
         behind="" if place is None else _PLACE.sub("", whole[place.end() :]),
         role=has_system or bool(_ROLE.search(whole)),
-        form=bool(_FORM.search(whole)),
+        form=bool(schema or _FORM.search(whole)),
         example=bool(_EXAMPLE.search(whole)) or any(mapping_of(one).get("role") == "assistant" for one in messages),
         task=_PLACE.sub("", whole),
         schema=read_schema(schema) if schema else None,

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from tokenguard.core.untrusted import mapping_of
 from tokenguard.errors import SetupError
-from tokenguard.prompt.structured.shapes import Map, Record, Schema, read_schema
+from tokenguard.prompt.structured.shapes import Record, Ref, Schema, read_schema
 from tokenguard.prompt.structured.writing import Style, Writer
 
 __all__ = ["tools_as_text"]
@@ -43,6 +43,6 @@ def _tool(tool: Mapping[str, Any], style: Style) -> str:
     about = " ".join(description.split()) if isinstance(description, str) else ""
     schema = read_schema(next(filter(None, (mapping_of(inside.get(key)) for key in _SCHEMAS)), mapping_of(None)))
     # A schema without any names: the tool takes nothing.
-    root = Record(()) if isinstance(schema.root, Map) else schema.root
+    root = schema.root if isinstance(schema.root, Record | Ref) else Record(())
     text = Writer(Schema(root, schema.named, {}), style).document()
     return f"{name}{text}" if not about else f"{name}: {about}\n{text}" if text != "{}" else f"{name}: {about}"
