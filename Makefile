@@ -5,7 +5,7 @@ BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null || echo python3 -m uv)
 WORKERS ?= 2
 
-.PHONY: help demo test chaos check bench bench-peers bench-loops bench-prompts docs wheel-check fmt
+.PHONY: help demo test chaos check bench bench-peers bench-loops bench-prompts bench-schemas docs wheel-check fmt
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,14 @@ bench-prompts: .venv/.synced .venvs/prompts/.synced  ## measure folding: tokens 
 	  set -- $$name; echo "== $$1"; \
 	  LITELLM_LOCAL_MODEL_COST_MAP=True $(BIN)/python -W ignore benchmarks/$$1.py $$2 --write || failed="$$failed $$1"; \
 	done; test -z "$$failed" || { echo "below their bar:$$failed"; exit 1; }
+
+.venvs/schemas/.synced: benchmarks/peers/schemas-requirements.txt
+	$(UV) venv --quiet --clear .venvs/schemas
+	$(UV) pip install --quiet --python .venvs/schemas/bin/python -r benchmarks/peers/schemas-requirements.txt
+	@touch $@
+
+bench-schemas: .venv/.synced .venvs/schemas/.synced  ## count the tokens of schemas and tools in a prompt, beside BAML
+	$(BIN)/python -W ignore benchmarks/schemas.py .venvs/schemas/bin/python --write
 
 docs: .venv/.synced  ## build the documentation site into site/
 	$(UV) run --frozen --group docs mkdocs build --strict

@@ -11,11 +11,14 @@ from tokenguard import errors
 
 ROOT = Path(tokenguard.__file__).parent
 PROMISED = {
+    "Answer",
+    "AnswerInvalid",
     "BadAmount",
     "Budget",
     "BudgetExceeded",
     "CallTooLarge",
     "DepthExceeded",
+    "Example",
     "FanOutExceeded",
     "Guard",
     "HeadroomBusy",
@@ -26,13 +29,15 @@ PROMISED = {
     "RunRevoked",
     "SpendRefused",
     "SpendStopped",
+    "StructuredPrompt",
     "TokenguardError",
     "Unpriceable",
     "VelocityExceeded",
     "find_stop",
     "receipt_of",
+    "tools_as_text",
 }
-CALLS = ("completion", "embedding", "responses")
+CALLS = ("ask", "completion", "embedding", "responses")
 ACTS = (
     "agent",
     "bind",

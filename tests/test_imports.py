@@ -24,6 +24,7 @@ def _loaded_by(statement: str) -> list[str]:
         "import tokenguard.counting",
         "import tokenguard.pricing",
         "import tokenguard.calls",
+        "import tokenguard.prompt.structured.prompts",
         "from tokenguard import *",
     ],
 )

@@ -14,6 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tokenguard.calls.asking import Answer
     from tokenguard.calls.receipts import receipt_of
     from tokenguard.core import events
     from tokenguard.core.budget import Budget, Limits
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from tokenguard.core.money import Money
     from tokenguard.core.receipt import CallReceipt, Receipt
     from tokenguard.errors import (
+        AnswerInvalid,
         BackendError,
         BadAmount,
         BudgetExceeded,
@@ -46,10 +48,14 @@ if TYPE_CHECKING:
     )
     from tokenguard.guard import Guard
     from tokenguard.pricing.policy import Prices
+    from tokenguard.prompt.structured.prompts import Example, StructuredPrompt
+    from tokenguard.prompt.structured.tools import tools_as_text
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Answer",
+    "AnswerInvalid",
     "BackendError",
     "BadAmount",
     "Budget",
@@ -57,6 +63,7 @@ __all__ = [
     "CallReceipt",
     "CallTooLarge",
     "DepthExceeded",
+    "Example",
     "FanOutExceeded",
     "Folding",
     "Guard",
@@ -76,6 +83,7 @@ __all__ = [
     "SetupError",
     "SpendRefused",
     "SpendStopped",
+    "StructuredPrompt",
     "TokenguardError",
     "UnattributedSpend",
     "Unpriceable",
@@ -84,11 +92,13 @@ __all__ = [
     "events",
     "find_stop",
     "receipt_of",
+    "tools_as_text",
 ]
 
 # Where each name lives. Modules are loaded when a name is first used (PEP 562), so that a program which imports us
 # and does nothing with it pays nothing.
 _HOMES = {
+    "Answer": "tokenguard.calls.asking",
     "receipt_of": "tokenguard.calls.receipts",
     "events": "tokenguard.core",
     "Budget": "tokenguard.core.budget",
@@ -99,6 +109,7 @@ _HOMES = {
     "Money": "tokenguard.core.money",
     "CallReceipt": "tokenguard.core.receipt",
     "Receipt": "tokenguard.core.receipt",
+    "AnswerInvalid": "tokenguard.errors",
     "BackendError": "tokenguard.errors",
     "BadAmount": "tokenguard.errors",
     "BudgetExceeded": "tokenguard.errors",
@@ -122,6 +133,9 @@ _HOMES = {
     "find_stop": "tokenguard.errors",
     "Guard": "tokenguard.guard",
     "Prices": "tokenguard.pricing.policy",
+    "Example": "tokenguard.prompt.structured.prompts",
+    "StructuredPrompt": "tokenguard.prompt.structured.prompts",
+    "tools_as_text": "tokenguard.prompt.structured.tools",
 }
 
 

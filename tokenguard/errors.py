@@ -14,6 +14,7 @@ TokenguardError(RuntimeError)         stable `.code`, facts as fields, picklable
 │  ├─ LoopBlocked                     it would repeat what gave the same before
 │  ├─ Unpriceable                     no price for a bucket that this call may fill
 │  └─ NoActiveRun                     strict mode, and the call is outside any run
+├─ AnswerInvalid                      a structured answer does not fit its schema; it was paid for
 ├─ LedgerError                        the books cannot answer
 │  ├─ LedgerUnavailable               locked, full, read-only or away
 │  ├─ LedgerConflict                  the same id with other numbers
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AdjustRefused",
+    "AnswerInvalid",
     "BackendError",
     "BadAmount",
     "BudgetExceeded",
@@ -236,6 +238,35 @@ class NoActiveRun(SpendRefused):
     """`strict=True`, and the call is outside any run: nobody would answer for it."""
 
     code = "no_active_run"
+
+
+class AnswerInvalid(TokenguardError):
+    """A structured answer does not fit its schema, after all tries; every one of them is paid for and booked.
+
+    The sentence names paths and rules, never what the model said; that is in the fields, for the caller alone.
+
+    Attributes:
+        prompt_id: As the ledger has it.
+        model: That was asked.
+        attempts: Answers that came, the last one included.
+        why: `invalid`, `unreadable`, `length`, `empty`, `refused` or `tool_calls`: how the last one failed.
+        paths: What does not fit, such as `items[2].quantity`; empty where there was nothing to check.
+        problems: The same with messages and values, as `tokenguard.prompt.structured.readings.Problem`.
+        text: The last answer.
+        receipts: Of the answers, as far as they were settled.
+        cost: Of all of them, a `Money`.
+    """
+
+    code = "answer_invalid"
+    prompt_id: str
+    model: str
+    attempts: int
+    why: str
+    paths: tuple[str, ...]
+    problems: tuple[Any, ...]
+    text: str
+    receipts: tuple[Any, ...]
+    cost: Any
 
 
 class LedgerError(TokenguardError):

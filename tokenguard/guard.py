@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from tokenguard.assembly import Ports, assemble
 from tokenguard.calls.acts import Acts
+from tokenguard.calls.asks import Asks
 from tokenguard.calls.completions import Calls
 from tokenguard.calls.corrections import Corrections
 from tokenguard.calls.decorate import bound, decorator, name_of, scoped
@@ -47,7 +48,7 @@ Mode = Literal["enforce", "observe"]
 Busy = Literal["wait", "raise"]
 
 
-class Guard(Calls, Folds, Corrections):
+class Guard(Asks, Calls, Folds, Corrections):
     """Stands between agent code and its providers: prices every call, holds its worst case, and stops at the caps.
 
     Nothing is opened before the first call or run. Every argument may also come from the environment

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import lru_cache
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
 from tokenguard.calls.ceiling import Bounds, bounds_of
 from tokenguard.calls.marking import marked
 from tokenguard.core.books import CallFacts, Hold, Kind
 from tokenguard.core.budget import Unit
+from tokenguard.core.digests import prefix_digest
 from tokenguard.core.leases import LEASE_S
 from tokenguard.core.ports import Request
 from tokenguard.core.untrusted import list_of, mapping_of
@@ -74,6 +73,7 @@ def prepare(call: Call, target: Target, number: int, parts: Parts) -> Attempt:
         target.terms,
         prompt,
         card,
+        output_min=call.output_min(target),
         capped_usd=capped_usd,
         step=call.node is None or call.node.kind is not Kind.STEP,
         priced=card is not None or parts.prices.observe_unknown,
@@ -185,15 +185,12 @@ def _facts(call: Call, target: Target, number: int, provider: str, parts: Parts)
 
 
 def _prompt_id(call: Call) -> str | None:
-    """A digest of the fixed prefix: the instructions that every call of this prompt starts with."""
+    """The prompt's own id, else a digest of the fixed prefix: the instructions that each of its calls starts with."""
+    if call.prompt_id is not None:
+        return call.prompt_id
     if call.operation == "responses":
         fixed = call.targets[0].options.get("instructions")
     else:
         first = mapping_of(call.messages[0] if call.messages else None)
         fixed = first.get("content") if first.get("role") in ("system", "developer") else None
-    return _digest(fixed) if isinstance(fixed, str) else None
-
-
-@lru_cache(maxsize=256)
-def _digest(text: str) -> str:
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    return prefix_digest(fixed) if isinstance(fixed, str) else None

@@ -61,6 +61,10 @@ class Call:
     """The task or thread that made the call."""
     ladder: Ladder = field(default_factory=Ladder)
     """Of where the call is made."""
+    prompt_id: str | None = None
+    """Under which the ledger reports it; None: a digest of the instructions stands for it."""
+    whole: bool = False
+    """A part of the answer is of no use: what was asked for is never lowered to what is affordable."""
     given: Any = None
     """The content as the caller gave it, which is what the repetition rules look at."""
     asked: Any = None
@@ -78,6 +82,11 @@ class Call:
     def terms(self) -> Terms:
         """Of the call's own model; retries, timeout and streaming are the same for its fallbacks."""
         return self.targets[0].terms
+
+    def output_min(self, target: Target) -> int:
+        """The fewest output tokens that are worth sending a target for."""
+        given = target.terms.output_given
+        return given if self.whole and given is not None else target.terms.output_min
 
     @property
     def messages(self) -> Sequence[Mapping[str, Any]]:

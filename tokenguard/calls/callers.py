@@ -15,9 +15,16 @@ __all__ = ["call_in"]
 
 
 def call_in(
-    frame: Frame, operation: str, content: Any, targets: tuple[Target, ...], *, parts: Parts, opened_by: object
+    frame: Frame,
+    operation: str,
+    content: Any,
+    targets: tuple[Target, ...],
+    *,
+    parts: Parts,
+    opened_by: object,
+    prompt_id: str | None = None,
 ) -> Call:
-    """A call made in a frame, by a task or thread."""
+    """A call made in a frame, by a task or thread; a prompt with an id of its own is structured, and answered whole."""
     return Call(
         id=parts.ids.new(),
         operation=operation,
@@ -30,4 +37,6 @@ def call_in(
         began_s=parts.clock.monotonic(),
         opened_by=opened_by,
         ladder=frame.ladder,
+        prompt_id=prompt_id,
+        whole=prompt_id is not None,
     )

@@ -42,6 +42,7 @@ def bounds_of(
     prompt: Prompt,
     card: PriceCard | None,
     *,
+    output_min: int,
     capped_usd: bool,
     step: bool,
     priced: bool,
@@ -54,6 +55,7 @@ def bounds_of(
         terms: Of the options it is sent with.
         prompt: Where parts of it cannot be seen, the context window stands for its bound.
         card: None where no price is known and the policy is to observe.
+        output_min: The fewest output tokens worth sending for.
         capped_usd: Whether a usd cap applies, so that every bucket the call may fill needs a price.
         step: Whether the call is a step of its own.
         priced: False: the call fits no account in usd.
@@ -84,7 +86,7 @@ def bounds_of(
         fixed_pico=fixed_pico,
         output_rate_pico=rate_pico * terms.answers if most else 0,
         input_tokens=seen.tokens,
-        output_min=min(most, terms.output_min),
+        output_min=min(most, output_min),
         output_max=most,
         output_given=terms.output_given is not None or terms.output_name is None,
         answers=terms.answers,

@@ -61,22 +61,37 @@ class Calls:
         """`litellm.aembedding`, guarded; see `completion`."""
         return await self._acall("embeddings", model, input, options)
 
-    def _call(self, operation: str, model: str, content: Any, options: Mapping[str, Any]) -> Any:
+    def _call(
+        self, operation: str, model: str, content: Any, options: Mapping[str, Any], *, prompt_id: str | None = None
+    ) -> Any:
         parts = self._late.get()
-        call = self._parse(operation, model, content, options, parts=parts, opened_by=threading.get_ident())
+        here = threading.get_ident()
+        call = self._parse(operation, model, content, options, parts=parts, opened_by=here, prompt_id=prompt_id)
         reply = drive(guarded(call, parts), parts)
         return Stream(reply, parts) if isinstance(reply, Opened) else reply
 
-    async def _acall(self, operation: str, model: str, content: Any, options: Mapping[str, Any]) -> Any:
+    async def _acall(
+        self, operation: str, model: str, content: Any, options: Mapping[str, Any], *, prompt_id: str | None = None
+    ) -> Any:
         parts = await self._late.aget()
-        call = self._parse(operation, model, content, options, parts=parts, opened_by=asyncio.current_task())
+        here = asyncio.current_task()
+        call = self._parse(operation, model, content, options, parts=parts, opened_by=here, prompt_id=prompt_id)
         reply = await adrive(guarded(call, parts), parts, heavy=parts.counter.is_heavy(call.content))
         return AsyncStream(reply, parts) if isinstance(reply, Opened) else reply
 
     def _parse(
-        self, operation: str, model: str, content: Any, options: Mapping[str, Any], *, parts: Parts, opened_by: object
+        self,
+        operation: str,
+        model: str,
+        content: Any,
+        options: Mapping[str, Any],
+        *,
+        parts: Parts,
+        opened_by: object,
+        prompt_id: str | None = None,
     ) -> Call:
         if self._closed:
             raise SetupError("this guard was closed; make a new one.")
         targets = targets_of(operation, model, content, options, parts.terms)
-        return call_in(self._home.paying(model), operation, content, targets, parts=parts, opened_by=opened_by)
+        paying = self._home.paying(model)
+        return call_in(paying, operation, content, targets, parts=parts, opened_by=opened_by, prompt_id=prompt_id)

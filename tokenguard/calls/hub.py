@@ -33,6 +33,8 @@ _KINDS: Final[Mapping[type[Event], str]] = {
     events.PriceDisagreed: "price_disagreed",
     events.Unattributed: "unattributed",
     events.Replayed: "replayed",
+    events.Repaired: "repaired",
+    events.Reasked: "reasked",
     events.Fault: "fault",
 }
 """What becomes a guard event in the background. Settlements have rows of their own, the ledger writes down what people

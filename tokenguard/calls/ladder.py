@@ -93,7 +93,9 @@ def _priced(target: Target, call: Call, parts: Parts) -> bool:
 
 def _shrunk(call: Call, share: int, parts: Parts) -> Call:
     """Shorter answers; never below what thinking or a structured answer needs."""
-    targets = tuple(_shorter(target, call.ladder.shrink_to or 0) for target in call.targets)
+    targets = tuple(
+        _shorter(target, max(call.ladder.shrink_to or 0, call.output_min(target))) for target in call.targets
+    )
     if targets == call.targets:
         return call
     evidence = {"share_percent": share // 10_000, "max_tokens": targets[0].terms.output_given}
@@ -101,10 +103,9 @@ def _shrunk(call: Call, share: int, parts: Parts) -> Call:
     return replace(call, targets=targets) if parts.enforce else call
 
 
-def _shorter(target: Target, tokens: int) -> Target:
+def _shorter(target: Target, most: int) -> Target:
     terms = target.terms
     assert terms.output_name is not None, "chats and responses have a bound"
-    most = max(tokens, terms.output_min)
     if terms.output_given is not None and terms.output_given <= most:
         return target
     return replace(

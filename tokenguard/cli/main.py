@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tokenguard.cli import budget, prices, report, runs
+from tokenguard.cli import budget, prices, prompt, report, runs
 from tokenguard.cli.demo.command import demo
 from tokenguard.cli.doctor import doctor
 from tokenguard.cli.fold import fold
@@ -42,6 +42,7 @@ app.add_typer(report.app, name="report")
 app.add_typer(runs.app, name="runs")
 app.add_typer(budget.app, name="budget")
 app.add_typer(prices.app, name="prices")
+app.add_typer(prompt.app, name="prompt")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -25,7 +25,9 @@ __all__ = [
     "Looped",
     "Overrun",
     "PriceDisagreed",
+    "Reasked",
     "Refused",
+    "Repaired",
     "Replayed",
     "Resumed",
     "Settlement",
@@ -183,6 +185,36 @@ class ToppedUp(Event):
 
     amount: Any
     cap: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repaired(Event):
+    """The form of a structured answer was wrong and was put right here, without asking again."""
+
+    prompt_id: str
+    model: str
+    repairs: tuple[str, ...]
+    """Kinds of repairs, such as `code fence`; never text."""
+    tokens: int
+    """Of the answer with its prompt: asking again would have taken at least as many, 0 where nobody reported them."""
+    spared: Money
+    """What the answer cost: asking again would have cost at least as much."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reasked(Event):
+    """A structured answer was of no use, and the model is asked again."""
+
+    prompt_id: str
+    model: str
+    why: str
+    """`invalid`, `unreadable`, `length` or `empty`."""
+    kinds: tuple[str, ...]
+    """Pydantic's names of what is wrong, such as `int_parsing`; never text of the answer."""
+    tokens: int
+    """Of the answer with its prompt, 0 where nobody reported them."""
+    wasted: Money
+    """What the answer cost; the next one comes on top."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
