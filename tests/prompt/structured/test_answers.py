@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prompt.structured.kinds import Cat, Dog, Level
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, field_validator
 
 from tokenguard.prompt.structured.fitting import fitted
 from tokenguard.prompt.structured.prompts import StructuredPrompt
@@ -315,6 +315,30 @@ def test_branches_of_a_union_are_no_part_of_a_path() -> None:
     reading = read('{"pets":[{"kind":"cat","lives":"many"}]}', Holder)
 
     assert {one.path for one in reading.problems} == {"pets[0].lives", "pets[0].kind"}
+
+
+def test_what_two_branches_miss_is_said_once() -> None:
+    class One(BaseModel):
+        kind: Literal["a"]
+        size: int
+
+    class Two(BaseModel):
+        kind: Literal["a"]
+        size: int
+        more: int
+
+    [problem, other] = read('{"kind":"a"}', TypeAdapter(One | Two)).problems
+
+    assert [(one.path, one.kind) for one in (problem, other)] == [("size", "missing"), ("more", "missing")]
+
+
+def test_a_value_that_is_no_json_any_more_is_not_sent_back() -> None:
+    class Turned(BaseModel):
+        name: Annotated[str, BeforeValidator(lambda _: object())]
+
+    [problem] = read('{"name":"x"}', Turned).problems
+
+    assert (problem.path, problem.kind, problem.value) == ("name", "string_type", "")
 
 
 def test_a_list_that_is_none_is_named_and_places_beyond_it_are_not_looked_for() -> None:

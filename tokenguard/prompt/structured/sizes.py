@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from tokenguard.prompt.structured.shapes import (
-    AnyOf,
     Choice,
     Items,
     Map,
@@ -101,7 +100,7 @@ class _Sizes:
                 return 2 + sum(
                     self._tokens(f'"{field.name}":,') + self.of(field.shape, inside) for field in shape.fields
                 )
-            case AnyOf():
+            case _:
                 return max(self.of(one, inside) for one in shape.options)
 
     def _named_size(self, name: str, inside: tuple[str, ...]) -> int:
