@@ -109,6 +109,11 @@ def test_brackets_are_closed_only_where_the_model_said_that_it_was_done() -> Non
     assert only('{"a":[1,2', cut=False)[0] == {"a": [1, 2]}
 
 
+@pytest.mark.parametrize("text", ["[", "{", '{"a":[', '{"a":{', '[1,{"b":['])
+def test_what_was_only_opened_is_not_closed_as_empty(text: str) -> None:
+    assert list(candidates(text, cut=False)) == []
+
+
 def test_a_part_of_a_broken_answer_is_no_answer() -> None:
     assert list(candidates('{"a":1 "b":{"sku":"x","quantity":1}}', cut=False)) == []
 
@@ -133,6 +138,13 @@ def test_json_is_read_as_json_whatever_stands_around_it(value: Any) -> None:
 def test_no_text_breaks_the_reader(text: str, cut: bool) -> None:  # noqa: FBT001  # hypothesis gives them by place
     for one in candidates(text, cut=cut):
         json.dumps(one.value)
+
+
+@given(WHOLE, st.integers(min_value=0, max_value=10_000))
+def test_an_answer_that_was_cut_anywhere_is_never_read_as_a_shorter_one(value: Any, place: int) -> None:
+    text = json.dumps(value)
+
+    assert list(candidates(text[: place % len(text)], cut=True)) == []
 
 
 @pytest.mark.parametrize(
