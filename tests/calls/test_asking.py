@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Literal
@@ -77,7 +78,7 @@ def test_the_fixed_part_comes_first_and_the_schema_bounds_the_answer(
         {"role": "system", "content": TRIAGE.prefix},
         {"role": "user", "content": "My card was charged twice."},
     ]
-    assert 32 <= (sent.output_max or 0) < 64
+    assert 48 <= (sent.output_max or 0) < 64
     assert "stop" not in sent.json
 
 
@@ -139,6 +140,7 @@ def test_an_answer_that_never_fits_is_an_error_with_every_try_booked(
 
     error = caught.value
     assert (error.attempts, error.why, error.paths) == (2, "invalid", ("category", "urgency"))
+    assert pickle.loads(pickle.dumps(error)).problems == error.problems
     assert (error.text, str(error.cost), len(error.receipts)) == (WRONG, "$0.0200", 2)
     assert "category: Input should be 'billing' or 'bug'" in error.sentence
     assert "money" not in error.sentence

@@ -520,3 +520,37 @@ def test_the_same_reason_is_told_once_and_says_nothing_where_nothing_is_referred
         send(guard, server, used(PAGE, PAGE))
 
     assert len(told) == 1
+
+
+def test_originals_that_are_read_back_too_often_end_shortening(make: MakeGuard, make_server: MakeServer) -> None:
+    server, guard = make_server(), make(prompt=tg.Folding("safe", recovery="shell", trim_above=1_000))
+    limited: list[tg.events.FoldingLimited] = []
+    guard.on(tg.events.FoldingLimited, limited.append)
+    second = LONG[::-1]
+
+    with guard.run("agent"):
+        send(guard, server, used(LONG))
+        marker = sent(server).rsplit("`tokenguard show ", 1)[1].split("`")[0]
+        assert [guard.unfold(marker) for _ in range(2)] == [LONG, LONG]
+        send(guard, server, used(LONG, "ok"))
+        send(guard, server, used(LONG, "ok", second))
+
+    assert [one.reason for one in limited] == ["more than three in ten of the originals left out were read back"]
+    assert sent(server) == second
+    assert len(sent(server, message=3)) < len(LONG) // 4  # What was sent stays as it was sent.
+
+
+def test_tools_are_sent_in_one_order(make: MakeGuard, make_server: MakeServer) -> None:
+    server = make_server()
+    tools = [{**TOOL, "function": {**TOOL["function"], "name": name}} for name in ("write", "read", "look")]
+    guard = make(prompt="lossless")
+
+    with guard.run("agent"):
+        send(guard, server, used(ROWS), tools=tools)
+        send(guard, server, used(ROWS), tools=tools[::-1])
+    with (compact := make()).run("agent"):
+        send(compact, server, used(ROWS), tools=tools)
+
+    orders = [[one["function"]["name"] for one in request.json["tools"]] for request in server.requests]
+    assert orders == [["look", "read", "write"], ["look", "read", "write"], ["write", "read", "look"]]
+    assert [one["function"]["name"] for one in tools] == ["write", "read", "look"]

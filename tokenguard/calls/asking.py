@@ -123,8 +123,9 @@ def asking(question: Question[M], run_id: str | None, parts: Parts) -> Generator
     messages: list[Mapping[str, Any]] = [*prompt.render(**question.variables).messages]
     bound, tokens = _bound(question, parts)
     receipts: tuple[CallReceipt, ...] = ()
-    longer = False
-    for attempt in range(1, question.retries + 2):
+    longer, attempt = False, 0
+    while True:
+        attempt += 1
         try:
             reply = yield Turn(messages, {**question.options, bound: tokens})
         except Exception as error:
@@ -150,7 +151,6 @@ def asking(question: Question[M], run_id: str | None, parts: Parts) -> Generator
         elif why != "empty":
             correction = {"role": "user", "content": prompt.correction(reading.problems)}
             messages = [*messages, {"role": "assistant", "content": said.text}, correction]
-    raise AssertionError("the last try returns or raises")
 
 
 # ---- how long an answer may be --------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from hashlib import blake2b
+from operator import is_
 from typing import TYPE_CHECKING, Any, Final
 
 from tokenguard.calls.call import Applied
@@ -20,6 +21,7 @@ from tokenguard.core.recovery import StoredText
 from tokenguard.core.untrusted import field_of, list_of
 from tokenguard.errors import TokenguardError
 from tokenguard.prompt.markers import TOOL_NAME
+from tokenguard.prompt.steady import in_one_order
 
 if TYPE_CHECKING:
     from tokenguard.calls.call import Call, Target
@@ -39,6 +41,8 @@ def folded(call: Call, parts: Parts) -> Flow[Call]:
     if folder is None or call.operation not in ("chat", "responses") or not list_of(call.content):
         return call
     state = state_of(call, parts)
+    if folder.folding.does("steady", Level.LOSSLESS) and parts.enforce:
+        call = _steady(call, parts)
     try:
         whole_from = _ALL if _lacks_tool(call.targets[0], folder) else state.whole_from
         done = folder.fold(call.targets[0].model, call.content, whole_from=whole_from)
@@ -57,10 +61,28 @@ def folded(call: Call, parts: Parts) -> Flow[Call]:
     if done.originals and not (yield from _stored(done, call, state, parts)):
         keep_whole(done.new_from, "the ledger cannot keep the originals", call, parts)
         done = folder.fold(call.targets[0].model, call.content, whole_from=state.whole_from)
+    if state.reads_too_much_back:
+        keep_whole(len(call.content), "more than three in ten of the originals left out were read back", call, parts)
     if done.restored:
         reason = f"{done.restored[0] or 'a tool'} was called again after its result was folded"
         keep_whole(len(call.content), reason, call, parts)
     return replace(call, content=done.messages, asked=done.messages, folded=Applied(done, is_sent=True))
+
+
+def _steady(call: Call, parts: Parts) -> Call:
+    """The call with its tools in one order."""
+    targets = tuple(_in_order(target, call.operation, parts) for target in call.targets)
+    return call if all(map(is_, targets, call.targets)) else replace(call, targets=targets)
+
+
+def _in_order(target: Target, operation: str, parts: Parts) -> Target:
+    given = list_of(target.options.get("tools"))
+    tools = in_one_order(given)
+    if tools is given:
+        return target
+    options = {**target.options, "tools": tools}
+    schemas = parts.terms.of(operation, options).schemas
+    return replace(target, options=options, terms=replace(target.terms, schemas=schemas))
 
 
 def keep_whole(from_message: int, reason: str, call: Call, parts: Parts) -> None:

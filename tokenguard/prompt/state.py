@@ -12,6 +12,7 @@ from tokenguard.core.untrusted import field_of
 __all__ = ["Conversation", "FoldState"]
 
 _CONVERSATIONS_MAX: Final = 64
+_FEWEST_READS: Final = 2
 
 
 @dataclass(slots=True)
@@ -50,6 +51,11 @@ class FoldState:
     unsaved_calls: int = 0
     """Calls whose savings are not in the ledger yet."""
     conversations: dict[int, Conversation] = field(default_factory=dict[int, Conversation])
+
+    @property
+    def reads_too_much_back(self) -> bool:
+        """Whether so many originals were asked for that leaving them out costs steps: two, and three in ten."""
+        return self.read_back >= _FEWEST_READS and self.read_back * 10 > len(self.stored) * 3
 
     def conversation(self, messages: Sequence[Any]) -> Conversation:
         """The one that begins with the same words; the longest unused is forgotten beyond 64."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prompt.structured.kinds import Cat, Dog, Level
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, field_validator
 
 from tokenguard.prompt.structured.fitting import fitted
 from tokenguard.prompt.structured.prompts import StructuredPrompt
@@ -109,6 +109,11 @@ def test_brackets_are_closed_only_where_the_model_said_that_it_was_done() -> Non
     assert only('{"a":[1,2', cut=False)[0] == {"a": [1, 2]}
 
 
+@pytest.mark.parametrize("text", ["[", "{", '{"a":[', '{"a":{', '[1,{"b":['])
+def test_what_was_only_opened_is_not_closed_as_empty(text: str) -> None:
+    assert list(candidates(text, cut=False)) == []
+
+
 def test_a_part_of_a_broken_answer_is_no_answer() -> None:
     assert list(candidates('{"a":1 "b":{"sku":"x","quantity":1}}', cut=False)) == []
 
@@ -133,6 +138,13 @@ def test_json_is_read_as_json_whatever_stands_around_it(value: Any) -> None:
 def test_no_text_breaks_the_reader(text: str, cut: bool) -> None:  # noqa: FBT001  # hypothesis gives them by place
     for one in candidates(text, cut=cut):
         json.dumps(one.value)
+
+
+@given(WHOLE, st.integers(min_value=0, max_value=10_000))
+def test_an_answer_that_was_cut_anywhere_is_never_read_as_a_shorter_one(value: Any, place: int) -> None:
+    text = json.dumps(value)
+
+    assert list(candidates(text[: place % len(text)], cut=True)) == []
 
 
 @pytest.mark.parametrize(
@@ -315,6 +327,30 @@ def test_branches_of_a_union_are_no_part_of_a_path() -> None:
     reading = read('{"pets":[{"kind":"cat","lives":"many"}]}', Holder)
 
     assert {one.path for one in reading.problems} == {"pets[0].lives", "pets[0].kind"}
+
+
+def test_what_two_branches_miss_is_said_once() -> None:
+    class One(BaseModel):
+        kind: Literal["a"]
+        size: int
+
+    class Two(BaseModel):
+        kind: Literal["a"]
+        size: int
+        more: int
+
+    [problem, other] = read('{"kind":"a"}', TypeAdapter(One | Two)).problems
+
+    assert [(one.path, one.kind) for one in (problem, other)] == [("size", "missing"), ("more", "missing")]
+
+
+def test_a_value_that_is_no_json_any_more_is_not_sent_back() -> None:
+    class Turned(BaseModel):
+        name: Annotated[str, BeforeValidator(lambda _: object())]
+
+    [problem] = read('{"name":"x"}', Turned).problems
+
+    assert (problem.path, problem.kind, problem.value) == ("name", "string_type", "")
 
 
 def test_a_list_that_is_none_is_named_and_places_beyond_it_are_not_looked_for() -> None:

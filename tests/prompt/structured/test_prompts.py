@@ -207,4 +207,4 @@ def test_a_name_that_only_validation_knows_is_written_by_it() -> None:
 @pytest.mark.parametrize("output", [Everything, Node])
 @pytest.mark.parametrize("style", ["typescript", "line"])
 def test_any_model_makes_a_prompt(output: Any, style: str) -> None:
-    assert made(output=output, style=style).render(text="a").max_tokens >= 32
+    assert made(output=output, style=style).render(text="a").max_tokens >= 48

@@ -231,12 +231,12 @@ def test_an_object_of_any_names_is_a_map_and_one_of_none_a_record() -> None:
 @pytest.mark.parametrize(
     ("output", "least", "most"),
     [
-        (bool, 32, 32),
-        (Color, 32, 32),
-        (str, 80, 90),
+        (bool, 48, 48),
+        (Color, 48, 48),
+        (str, 100, 105),
         (list[str], 600, 750),
         (dict[str, int], 200, 300),
-        (tuple[int, ...], 60, 90),
+        (tuple[int, ...], 80, 100),
         (Node, 500, 6_000),
         (Left, 32, 6_000),
         (Everything, 2_000, 8_000),
@@ -250,8 +250,8 @@ def test_limits_of_a_schema_bound_its_answer() -> None:
     short = TypeAdapter(list[Literal["a", "b"]])
     few = read_schema({"type": "array", "items": {"type": "string", "maxLength": 30}, "maxItems": 2})
 
-    assert answer_tokens(OutputType(short).schema) == 34
-    assert answer_tokens(few) == 37
+    assert answer_tokens(OutputType(short).schema) == 50
+    assert answer_tokens(few) == 53
 
 
 def test_types_that_contain_each_other_do_not_grow_without_end() -> None:
@@ -269,4 +269,4 @@ def test_types_that_contain_each_other_do_not_grow_without_end() -> None:
 def test_names_are_counted_by_the_given_tokenizer() -> None:
     schema = read_schema({"properties": {"name": {"type": "integer"}}, "required": ["name"]})
 
-    assert answer_tokens(schema, lambda _: 100) == -(-(2 + 100 + 6) * 130 // 100)
+    assert answer_tokens(schema, lambda _: 100) == -(-(2 + 100 + 6) * 130 // 100) + 16

@@ -98,7 +98,7 @@ def _fit(value: Any, shape: Shape, named: Mapping[str, Shape], repairs: dict[str
             return _each(value, dict.fromkeys(mapping_of(value), shape.value), named, repairs)
         case Items():
             return _row(value, [shape.item] * len(list_of(value)), named, repairs)
-        case Tuple():
+        case _:
             more = max(0, len(list_of(value)) - len(shape.items))
             return _row(value, [*shape.items, *[shape.rest] * more], named, repairs)
 

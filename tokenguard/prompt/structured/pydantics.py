@@ -159,9 +159,8 @@ def _steps(one: ErrorDetails, value: Any) -> Iterator[str | int]:
     for number, step in enumerate(location):
         fields, places = mapping_of(value), list_of(value)
         if isinstance(step, int):
-            if places:
-                yield step
-                value = places[step] if step < len(places) else None
+            yield step
+            value = places[step] if step < len(places) else None
         elif step in fields:
             yield step
             value = fields[step]

@@ -196,7 +196,7 @@ def parts_of(shape: Shape) -> tuple[Shape, ...]:
             return (*(field.shape for field in shape.fields), *((shape.rest,) if shape.rest else ()))
         case AnyOf():
             return shape.options
-        case Scalar() | Choice() | Ref():
+        case _:
             return ()
 
 

@@ -1,7 +1,8 @@
 """How many tokens an answer of a schema may need: the bound that is asked for, and held, instead of a model's maximum.
 
 A text without a limit counts 64 tokens and one with `max_length` a third of it, a list its `max_length` or 8 items, a
-dict 8 pairs; names and punctuation are counted as they are. All of it times 1.3, and never below 32.
+dict 8 pairs; names and punctuation are counted as they are. All of it times 1.3, never below 32, and a few more for
+the code fence that some models cannot leave out: an answer that is cut for it has to be paid twice.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from tokenguard.prompt.structured.shapes import (
-    AnyOf,
     Choice,
     Items,
     Map,
@@ -32,6 +32,7 @@ Count = Callable[[str], int]
 _TEXT: Final = 64
 _MANY: Final = 8
 _LEAST: Final = 32
+_FENCE: Final = 16
 _SLACK_PERCENT: Final = 130
 _CHARACTERS_PER_TOKEN: Final = 3
 _LEVELS: Final = 2
@@ -60,14 +61,14 @@ def likely_tokens(text: str) -> int:
 
 
 def answer_tokens(schema: Schema, count: Count = likely_tokens) -> int:
-    """The most tokens that an answer should need, 32 to 16,384.
+    """The most tokens that an answer should need, 48 to 16,384.
 
     Args:
         schema: Of the answer.
         count: Of the model that answers.
     """
     tokens = _Sizes(schema.named, count).of(schema.root, ())
-    return min(_MOST, max(_LEAST, -(-tokens * _SLACK_PERCENT // 100)))
+    return min(_MOST, max(_LEAST, -(-tokens * _SLACK_PERCENT // 100)) + _FENCE)
 
 
 class _Sizes:
@@ -101,7 +102,7 @@ class _Sizes:
                 return 2 + sum(
                     self._tokens(f'"{field.name}":,') + self.of(field.shape, inside) for field in shape.fields
                 )
-            case AnyOf():
+            case _:
                 return max(self.of(one, inside) for one in shape.options)
 
     def _named_size(self, name: str, inside: tuple[str, ...]) -> int:

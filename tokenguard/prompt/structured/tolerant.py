@@ -139,10 +139,10 @@ class _Reader:
         fields: dict[str, Any] = {}
         items: list[Any] = []
         at, empty = self._skip(at + 1), True
-        while not self._closed(at, closing):
+        while not self._closed(at, closing, empty=empty):
             if not empty:
                 at = self._comma(at, closing)
-                if self._closed(at, closing):
+                if self._text[at] == closing:
                     break
             empty = False
             if is_object:
@@ -158,11 +158,14 @@ class _Reader:
             at = self._skip(at)
         return (fields if is_object else items), min(at + 1, len(self._text))
 
-    def _closed(self, at: int, closing: str) -> bool:
-        """Whether an object or list ends here; at the end of a finished text its bracket may be missing."""
+    def _closed(self, at: int, closing: str, *, empty: bool) -> bool:
+        """Whether an object or list ends here; at the end of a finished text its bracket may be missing.
+
+        One that has nothing in it yet may lack all of it.
+        """
         if at < len(self._text):
             return self._text[at] == closing
-        if self._cut:
+        if self._cut or empty:
             raise _UnreadableError
         self._note("missing brackets at the end")
         return True

@@ -141,7 +141,7 @@ class Writer:
                 return self._record(shape)
             case AnyOf():
                 return self._any_of(shape)
-            case Ref():
+            case _:
                 return self._ref(shape.name)
 
     def fields(self, record: Record) -> Iterator[str]:
