@@ -40,24 +40,14 @@ def folded(call: Call, parts: Parts) -> Flow[Call]:
     folder = parts.folder
     if folder is None or call.operation not in ("chat", "responses") or not list_of(call.content):
         return call
-    state = state_of(call, parts)
     if folder.folding.does("steady", Level.LOSSLESS) and parts.enforce:
         call = _steady(call, parts)
-    try:
-        whole_from = _ALL if _lacks_tool(call.targets[0], folder) else state.whole_from
-        done = folder.fold(call.targets[0].model, call.content, whole_from=whole_from)
-        talk = state.conversation(call.content)
-        if whole_from is None or talk.retired is not None:
-            done = retired(call, done, talk, folder.folding, parts)
-    except Exception as fault:  # noqa: BLE001  # the prompt goes as it came
-        _fault("prompt", fault, call, parts)
-        return call
-    for stage, wrong in done.faults:
-        _fault(f"prompt.{stage}", wrong, call, parts)
-    if not done.changes and not done.originals:
+    done = _folded(call, folder, parts)
+    if done is None or not (done.changes or done.originals):
         return call
     if not parts.enforce or held_out(call, folder.folding.holdout):
         return replace(call, folded=Applied(done, is_sent=False))
+    state = state_of(call, parts)
     if done.originals and not (yield from _stored(done, call, state, parts)):
         keep_whole(done.new_from, "the ledger cannot keep the originals", call, parts)
         done = folder.fold(call.targets[0].model, call.content, whole_from=state.whole_from)
@@ -67,6 +57,23 @@ def folded(call: Call, parts: Parts) -> Flow[Call]:
         reason = f"{done.restored[0] or 'a tool'} was called again after its result was folded"
         keep_whole(len(call.content), reason, call, parts)
     return replace(call, content=done.messages, asked=done.messages, folded=Applied(done, is_sent=True))
+
+
+def _folded(call: Call, folder: Folder, parts: Parts) -> Folded | None:
+    """What all stages make of a prompt; None: one of them tripped over it as a whole, and it goes as it came."""
+    state = state_of(call, parts)
+    try:
+        whole_from = _ALL if _lacks_tool(call.targets[0], folder) else state.whole_from
+        done = folder.fold(call.targets[0].model, call.content, whole_from=whole_from)
+        talk = state.conversation(call.content)
+        if whole_from is None or talk.retired is not None:
+            done = retired(call, done, talk, folder.folding, parts)
+    except Exception as fault:  # noqa: BLE001  # the prompt goes as it came
+        _fault("prompt", fault, call, parts)
+        return None
+    for stage, wrong in done.faults:
+        _fault(f"prompt.{stage}", wrong, call, parts)
+    return done
 
 
 def _steady(call: Call, parts: Parts) -> Call:

@@ -1,4 +1,4 @@
-"""Tools in one order: a provider's cache holds a prompt only as long as what stands before it, tools first, is the same.
+"""Tools in one order: a provider's cache holds a prompt only while all that stands before it, tools first, is the same.
 
 Dicts and sets in agent code give tools in another order now and then, which silently costs the whole cache.
 """
