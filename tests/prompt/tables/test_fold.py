@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tokenguard.errors import SettingsError
 from tokenguard.prompt.tables import fold, is_folded, minify, unfold
 
-sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
+sys.path.append(str(Path(__file__).parents[3] / "benchmarks"))
 from fold_sets import random_document
 
 FLIGHTS = [
