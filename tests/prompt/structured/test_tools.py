@@ -23,7 +23,7 @@ TEXT = 'read: Read a file.\n{\npath:string //Where it is\nmode?:"text"|"raw byte
 
 
 def bench() -> ModuleType:
-    sys.path.append(str(ROOT / "benchmarks"))
+    sys.path.insert(0, str(ROOT / "benchmarks"))
     try:
         spec = importlib.util.spec_from_file_location("bench_schemas", ROOT / "benchmarks" / "schemas.py")
         assert spec

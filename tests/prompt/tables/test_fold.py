@@ -1,8 +1,8 @@
 """JSON as tables: what it looks like, that it reads back exactly, and what is refused."""
 
+import importlib.util
 import json
 import random
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,19 @@ from hypothesis import strategies as st
 from tokenguard.errors import SettingsError
 from tokenguard.prompt.tables import fold, is_folded, minify, unfold
 
-sys.path.append(str(Path(__file__).parents[3] / "benchmarks"))
-from fold_sets import random_document
+
+def _random_document() -> Any:
+    """Of the benchmark. Its folder must not be on the path: it has modules that are called like folders of tests."""
+    path = Path(__file__).parents[3] / "benchmarks" / "fold_sets.py"
+    spec = importlib.util.spec_from_file_location("fold_sets", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.random_document
+
+
+random_document = _random_document()
 
 FLIGHTS = [
     {"number": "HAT1", "seats": {"economy": 12, "business": 3}, "price": 152, "code": "0042", "note": None},
