@@ -72,7 +72,7 @@ bench-loops: .venv/.synced  ## measure the repetition rules on the recorded runs
 	@touch $@
 
 bench-prompts: .venv/.synced .venvs/prompts/.synced  ## measure folding: tokens beside other formats, dollars in replays, the accuracy kit
-	@failed=""; for name in "fold_json .venvs/prompts/bin/python" fold_text fold_dollars accuracy; do \
+	@failed=""; for name in "fold_json .venvs/prompts/bin/python" fold_text fold_speed fold_dollars accuracy; do \
 	  set -- $$name; echo "== $$1"; \
 	  LITELLM_LOCAL_MODEL_COST_MAP=True $(BIN)/python -W ignore benchmarks/$$1.py $$2 --write || failed="$$failed $$1"; \
 	done; test -z "$$failed" || { echo "below their bar:$$failed"; exit 1; }

@@ -1,8 +1,8 @@
 """What folding costs a call: new results, short ones, and a long conversation that goes on; and what it remembers.
 
 Bars: at most 8 ms (p50) and 30 ms (p99) per 10,000 tokens of new results, counting before and after included; at most
-0.3 ms for messages under 200 characters; a conversation of 200 results costs its newest one, not its length: at most
-twice the walk over its messages; what is remembered is at most three times the text. Run: `make bench-prompts`.
+0.3 ms for messages under 200 characters; a conversation of 200 results that were there before costs at most four walks
+over its messages; what is remembered is at most three times the text. Run: `make bench-prompts`.
 """
 
 from __future__ import annotations
