@@ -27,8 +27,13 @@ class Address:
 
     @property
     def is_sqlite(self) -> bool:
-        """Whether it is a file."""
+        """Whether it is SQLite."""
         return self.url.get_backend_name() == "sqlite"
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is SQLite, in a file and not in shared memory."""
+        return self.is_sqlite and self.url.query.get("mode") != "memory"
 
     @classmethod
     def of(cls, database: str) -> Address:

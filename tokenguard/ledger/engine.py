@@ -6,10 +6,10 @@ other processes in SQLite's own busy handler, which knows no order.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import datetime
 from functools import partial
 from threading import Lock
@@ -31,6 +31,7 @@ from tokenguard.ledger.faults import (
     unavailable,
     was_demoted,
 )
+from tokenguard.ledger.gate import SQLITE
 from tokenguard.ledger.statements import Statements
 from tokenguard.ledger.tries import Lost, Tries
 from tokenguard.ledger.tx import SchemaMoved, Tx
@@ -82,6 +83,11 @@ class Database:
         dbapi = self.engine.dialect.loaded_dbapi
         self._driver_error: type[Exception] = dbapi.Error
         self._renew()
+        # Books in memory would end with their last connection, and no child sees them in any case.
+        self.gate: AbstractContextManager[None] = nullcontext()
+        if address.is_file:
+            self.gate = SQLITE
+            SQLITE.watch(self)
 
     def _renew(self) -> None:
         self._lock = Lock()
@@ -196,7 +202,7 @@ class Database:
             LedgerUnavailable: the database cannot be read.
         """
         try:
-            with self.engine.connect() as connection:
+            with self.gate, self.engine.connect() as connection:
                 if not self.address.is_sqlite:
                     connection = connection.execution_options(isolation_level="REPEATABLE READ")  # noqa: PLW2901
                     self._expect(connection.connection.driver_connection, long=long)
@@ -244,14 +250,15 @@ class Database:
                 retry_in_s=SOON_S,
             )
         try:
-            if self._writer is None:
-                self._writer = self.engine.raw_connection()
-            driver = self._writer.driver_connection
-            if driver.in_transaction:
-                # An interrupt fell between BEGIN and the work, or between the work and its rollback.
-                driver.rollback()
-            driver.execute("BEGIN IMMEDIATE")
-            return self._committed(driver, work)
+            with self.gate:
+                if self._writer is None:
+                    self._writer = self.engine.raw_connection()
+                driver = self._writer.driver_connection
+                if driver.in_transaction:
+                    # An interrupt fell between BEGIN and the work, or between the work and its rollback.
+                    driver.rollback()
+                driver.execute("BEGIN IMMEDIATE")
+                return self._committed(driver, work)
         finally:
             lock.release()
 
@@ -268,7 +275,7 @@ class Database:
             driver.commit()
         except BaseException as error:
             # A connection that is lost rolls back by itself, and what lost it is the error to tell.
-            with contextlib.suppress(self._driver_error):
+            with suppress(self._driver_error):
                 driver.rollback()
             if isinstance(error, self._driver_error) and _is_gone(driver, error, asked=asked):
                 raise Lost(error, in_doubt=asked) from error
@@ -282,10 +289,15 @@ class Database:
             self.engine.dispose(close=False)
             self._renew()
             return
-        with self._lock:
-            if self._writer is not None:
-                self._writer.close()
-                self._writer = None
+        # The gate is shut for good in a child that was forked inside a transaction; it has nothing to close.
+        with suppress(LedgerUnavailable), self._lock, self.gate:
+            self.close_connections()
+
+    def close_connections(self) -> None:
+        """Close every connection that no thread uses; the next use opens new ones."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
         self.engine.dispose()
 
 

@@ -62,27 +62,34 @@ def upgrade(database: Database) -> tuple[str | None, str]:
         LedgerUnavailable: it cannot be opened or written.
     """
     try:
-        if database.address.is_sqlite:
-            _write_ahead(database.engine)
-        with database.engine.connect() as connection:
-            connection = connection.execution_options(tg_begin="BEGIN EXCLUSIVE")  # noqa: PLW2901
-            with connection.begin():
-                if not database.address.is_sqlite:
-                    connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_KEY})
-                # Asked again under the lock: another process may have done it while this one waited.
-                found = _version_in(connection)
-                _refuse_newer(found, database.name)
-                if found != SCHEMA_VERSION:
-                    if found is not None and not database.address.is_sqlite:
-                        # Writers asked for the schema in their transactions: those that run end first, later ones wait.
-                        connection.execute(sa.text(f"LOCK TABLE {VERSION_TABLE} IN ACCESS EXCLUSIVE MODE"))
-                    from tokenguard.ledger.migrate import migrate  # noqa: PLC0415  # Alembic, only where there is work
-
-                    migrate(connection)
+        with database.gate:
+            found = _upgraded(database)
     except SQLAlchemyError as error:
         raise unavailable(error, database.name) from error
     make_months(database, ahead=AHEAD, wait=True)
     return found, SCHEMA_VERSION
+
+
+def _upgraded(database: Database) -> str | None:
+    """Bring it to this code's schema; the version before."""
+    if database.address.is_sqlite:
+        _write_ahead(database.engine)
+    with database.engine.connect() as connection:
+        connection = connection.execution_options(tg_begin="BEGIN EXCLUSIVE")  # noqa: PLW2901
+        with connection.begin():
+            if not database.address.is_sqlite:
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_KEY})
+            # Asked again under the lock: another process may have done it while this one waited.
+            found = _version_in(connection)
+            _refuse_newer(found, database.name)
+            if found != SCHEMA_VERSION:
+                if found is not None and not database.address.is_sqlite:
+                    # Writers asked for the schema in their transactions: those that run end first, later ones wait.
+                    connection.execute(sa.text(f"LOCK TABLE {VERSION_TABLE} IN ACCESS EXCLUSIVE MODE"))
+                from tokenguard.ledger.migrate import migrate  # noqa: PLC0415  # Alembic, only where there is work
+
+                migrate(connection)
+    return found
 
 
 _ADVISORY_KEY: Final = 0x746F6B656E67
