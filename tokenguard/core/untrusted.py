@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Final, cast
 
 __all__ = ["field_of", "list_of", "mapping_of"]
 
-_EMPTY: Mapping[str, Any] = {}
+_EMPTY: Final[Mapping[str, Any]] = {}
+_LISTS: Final = (list, tuple)
+"""`list | tuple` would be made anew at each question."""
 
 
 def mapping_of(value: object) -> Mapping[str, Any]:
@@ -18,7 +20,7 @@ def mapping_of(value: object) -> Mapping[str, Any]:
 
 def list_of(value: object) -> Sequence[Any]:
     """The value where it is a list or tuple, else an empty one; a string is not a list."""
-    return cast("Sequence[Any]", value) if isinstance(value, list | tuple) else ()
+    return cast("Sequence[Any]", value) if isinstance(value, _LISTS) else ()
 
 
 def field_of(value: object, name: str) -> Any:

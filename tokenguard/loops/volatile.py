@@ -91,10 +91,17 @@ def is_nonce(name: str) -> bool:
 
 def _has_marks(text: str) -> bool:
     """Whether the text may contain a time or an id."""
+    # One character is looked for ten times as fast as two, and often decides.
     return (
         _RUN in text.encode("utf-8", "surrogatepass").translate(_CLASSES)
-        or "0x" in text
+        or ("x" in text and "0x" in text)
         or (":" in text and _COLON.search(text) is not None)
         or ("in " in text and _IN.search(text) is not None)
-        or (("s)" in text or "s]" in text or "sec" in text) and _BRACKETED.search(text) is not None)
+        or (("(" in text or "[" in text) and _has_bracketed(text))
     )
+
+
+def _has_bracketed(text: str) -> bool:
+    """Whether the text may contain a duration in brackets."""
+    ends = (")" in text and "s)" in text) or ("]" in text and "s]" in text) or "sec" in text
+    return ends and _BRACKETED.search(text) is not None
