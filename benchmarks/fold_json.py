@@ -1,9 +1,10 @@
 """Lossless JSON: tokens of our tables beside TOON, JSON without blanks, YAML and CSV, on recorded tool outputs.
 
-Every document is read back and compared, and a hundred thousand random ones beside. Tokens are o200k's. TOON is the
-`toons` package in an environment of its own (`benchmarks/prompts/requirements.txt`), given as the first argument's
-interpreter; without it the column is left out. CSV is counted where a set can be written as CSV at all: lists of
-objects that hold nothing but objects and plain values.
+Every document is read back and compared, and a hundred thousand random ones beside, half of them spelled as Python
+would not (1.50, 1E5, -0, escapes, blanks anywhere) or damaged (NaN, a key twice, half of a surrogate pair, NUL).
+Tokens are o200k's. TOON is the `toons` package in an environment of its own (`benchmarks/prompts/requirements.txt`),
+given as the first argument's interpreter; without it the column is left out. CSV is counted where a set can be written
+as CSV at all: lists of objects that hold nothing but objects and plain values.
 
 Bars: on every set at most as many tokens as each of the others; at least 33 % fewer than `json.dumps` on the tau-bench
 outputs; every document exact. Run: `make bench-prompts`.
@@ -23,7 +24,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]  # LiteLLM brings it, without types
 from figures import Figures, quantile
-from fold_sets import json_sets, random_document
+from fold_sets import json_sets, random_document, random_text, without_blanks
 
 from tokenguard.counting.encodings import O200K, load
 from tokenguard.prompt.tables import fold, minify, unfold
@@ -49,6 +50,7 @@ def tokens(text: str) -> int:
 def toon(python: str | None, documents: list[Any]) -> list[str] | None:
     """The documents in TOON; None: its package is not there."""
     if python is None or not Path(python).exists():
+        print("TOON is left out: benchmarks/prompts/requirements.txt is not installed (make bench-prompts does it).")
         return None
     lines = "".join(json.dumps(one) + "\n" for one in documents)
     done = subprocess.run([python, "-c", _TOON], input=lines, capture_output=True, text=True, check=True)
@@ -81,9 +83,12 @@ def _dotted(value: dict[str, Any], before: str = "") -> dict[str, Any]:
 
 
 def exact(document: Any, text: str) -> bool:
-    """Whether what a text becomes reads back to the document, key order and types included."""
+    """Whether what a text becomes reads back to the document: key order and types included, and to the same text."""
     folded = fold(text)
-    return folded is None or json.dumps(json.loads(unfold(folded))) == json.dumps(document)
+    if folded is None:
+        return True
+    back = unfold(folded)
+    return back == (minify(text) or text) and json.dumps(json.loads(back)) == json.dumps(document)
 
 
 def compare(name: str, documents: list[Any], python: str | None, figures: Figures) -> None:
@@ -131,16 +136,22 @@ def speed(documents: list[Any], figures: Figures) -> None:
 
 
 def fuzz(figures: Figures) -> None:
-    """Random documents, written in the ways that tools write JSON."""
+    """Random documents as Python writes them, and random texts as other tools could."""
     dice = random.Random(SEED)
-    wrong = folded = 0
-    for _ in range(FUZZED):
+    wrong = folded = refused = 0
+    for _ in range(FUZZED // 2):
         document = random_document(dice)
         text = json.dumps(document, ensure_ascii=dice.random() < 0.5, indent=dice.choice((None, None, 2)))
-        folded += fold(text) is not None
+        folded += "\n" in (fold(text) or "")
         wrong += not exact(document, text)
+        text = random_text(dice)
+        found = fold(text)
+        folded += "\n" in (found or "")
+        refused += found is None
+        wrong += found is not None and unfold(found) != without_blanks(text)
     figures.add(f"random documents not exact, of {FUZZED:,}", wrong, "", at_most=0)
-    figures.add("random documents that were folded", folded, "")
+    figures.add("random documents that became tables", folded, "")
+    figures.add("random texts that were refused, or have nothing to lose", refused, "")
 
 
 def main() -> int:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["json_sets", "random_document"]
+__all__ = ["json_sets", "random_document", "random_text", "without_blanks"]
 
 
 def json_sets(shared: Path) -> dict[str, list[Any]]:
@@ -63,6 +64,60 @@ def random_document(dice: random.Random, depth: int = 4) -> Any:
     if dice.random() < 0.4:
         return {f"{dice.choice(_TEXTS)}{at}": one for at, one in enumerate(rows)}
     return rows
+
+
+def random_text(dice: random.Random) -> str:
+    """A random document as a tool of another make could write it, and now and then no JSON at all.
+
+    Numbers are spelled in ways that Python would not use, characters are escaped that need not be, blanks stand where
+    they may. One in ten has a key twice, NaN, half of a surrogate pair, a character too many or too few.
+    """
+    text = _SCALAR.sub(lambda found: _spelled(found[0], dice), json.dumps(random_document(dice)))
+    if dice.random() < 0.1:
+        at = dice.randrange(len(text))
+        text = text[:at] + dice.choice(_DAMAGE) + text[at + dice.randint(0, 1) :]
+    return text
+
+
+def without_blanks(text: str) -> str:
+    """A JSON document with its strings as Python writes them, everything else as it is, and no blanks between."""
+    return _SCALAR.sub(lambda found: _bare(found[0]), text)
+
+
+_SCALAR = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|[ \t\n\r]+')
+_DAMAGE = (
+    "",
+    '"',
+    ",",
+    "}",
+    "NaN",
+    "-Infinity",
+    '"a": 1, "a": 2,',
+    "\\ud800",
+    "\ud800",
+    "\x00",
+    "\ufdd0",
+    "-0",
+    "[2]{a}\n",
+)
+
+
+def _spelled(part: str, dice: random.Random) -> str:
+    if part.isspace():
+        return dice.choice(("", " ", "\n\t"))
+    if dice.random() < 0.8:
+        return part
+    if part.startswith('"'):
+        return part.replace("a", "\\u0061").replace("/", "\\/")
+    return (
+        dice.choice((f"{part}.50", f"{part}e5", f"{part}E+05", "-0", "1.0E-7", "9" * 500)) if part.isdigit() else part
+    )
+
+
+def _bare(part: str) -> str:
+    if part.isspace():
+        return ""
+    return json.dumps(json.loads(part), ensure_ascii=False) if part.startswith('"') else part
 
 
 _TEXTS = (

@@ -49,7 +49,8 @@ class Gate:
 
     def watch(self, file: _File) -> None:
         """Close its connections before each fork, for as long as it lives."""
-        self._files.add(file)
+        with self._turn:
+            self._files.add(file)
 
     def __enter__(self) -> None:
         """Go in, after the forks that are under way.
@@ -96,8 +97,9 @@ class Gate:
             self._forking[thread] = alone
             # Inside itself: two forks take turns, and what others do before a fork may still use the ledger.
             self._depths[thread] = self._depths.get(thread, 0) + 1
+            files = list(self._files)
         if alone:
-            for file in list(self._files):
+            for file in files:
                 file.close_connections()
 
     def after_fork_in_parent(self) -> None:

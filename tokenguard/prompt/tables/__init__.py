@@ -12,7 +12,8 @@ becomes
 docs/tables.md describes the form. What cannot be said again exactly is refused: None, and the text goes as it came.
 """
 
+from tokenguard.prompt.tables.read import is_folded, unfold
 from tokenguard.prompt.tables.strict import minify
-from tokenguard.prompt.tables.text import fold, is_folded, unfold
+from tokenguard.prompt.tables.write import fold
 
 __all__ = ["fold", "is_folded", "minify", "unfold"]
