@@ -11,6 +11,7 @@ from tokenguard.testing import ScriptedReply, scripted_guard
 
 CLAUDE = "anthropic/claude-sonnet-writer"
 OTHER = "openai/other"
+BREAKPOINTS = "openai/gpt-5.6"
 PRICES: dict[str, Any] = {
     "prices": {
         CLAUDE: {
@@ -18,6 +19,13 @@ PRICES: dict[str, Any] = {
             "cache_read": "0.3",
             "cache_write_5m": "3.75",
             "cache_write_1h": "6",
+            "output": "15",
+            "output_tokens_max": 1_000,
+            "context_tokens": 200_000,
+        },
+        BREAKPOINTS: {
+            "input": "3",
+            "cache_read": "0.3",
             "output": "15",
             "output_tokens_max": 1_000,
             "context_tokens": 200_000,
@@ -121,6 +129,24 @@ def test_marks_of_the_caller_stay_the_only_ones() -> None:
     sent, receipt = ask(messages)
 
     assert marked(sent) == [0]
+    assert receipt.savings == ()
+
+
+def test_where_a_provider_caches_by_itself_marks_claim_nothing() -> None:
+    sent, receipt = ask(conversation(), model=BREAKPOINTS)
+
+    assert "prompt_cache_breakpoint" in str(sent)
+    assert receipt.savings == ()
+
+
+def test_marks_whose_effect_nobody_counted_claim_nothing() -> None:
+    guard = scripted_guard(lambda _: ScriptedReply("ok", usage=None), prices=PRICES)
+
+    with guard.run("agent"):
+        receipt = tg.receipt_of(guard.completion(CLAUDE, conversation(), max_tokens=100))
+
+    assert receipt is not None
+    assert receipt.quality != "reported"
     assert receipt.savings == ()
 
 

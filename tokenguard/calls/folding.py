@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["folded", "held_out", "keep_whole", "state_of"]
 
-_ALL: Final = 0
 _HELD_OUT_OF: Final = 1 << 32
 
 
@@ -43,14 +42,14 @@ def folded(call: Call, parts: Parts) -> Flow[Call]:
     if folder.folding.does("steady", Level.LOSSLESS) and parts.enforce:
         call = _steady(call, parts)
     done = _folded(call, folder, parts)
-    if done is None or not (done.changes or done.originals):
+    if done is None or not (done.changes or done.defused):
         return call
     if not parts.enforce or held_out(call, folder.folding.holdout):
         return replace(call, folded=Applied(done, is_sent=False))
     state = state_of(call, parts)
     if done.originals and not (yield from _stored(done, call, state, parts)):
         keep_whole(done.new_from, "the ledger cannot keep the originals", call, parts)
-        done = folder.fold(call.targets[0].model, call.content, whole_from=state.whole_from)
+        done = folder.fold(call.targets[0].model, call.content, whole_from=state.whole_from, leaves_out=False)
     if state.reads_too_much_back:
         keep_whole(len(call.content), "more than three in ten of the originals left out were read back", call, parts)
     if done.restored:
@@ -63,10 +62,10 @@ def _folded(call: Call, folder: Folder, parts: Parts) -> Folded | None:
     """What all stages make of a prompt; None: one of them tripped over it as a whole, and it goes as it came."""
     state = state_of(call, parts)
     try:
-        whole_from = _ALL if _lacks_tool(call.targets[0], folder) else state.whole_from
-        done = folder.fold(call.targets[0].model, call.content, whole_from=whole_from)
+        leaves_out = _can_read_back(call, folder)
+        done = folder.fold(call.targets[0].model, call.content, whole_from=state.whole_from, leaves_out=leaves_out)
         talk = state.conversation(call.content)
-        if whole_from is None or talk.retired is not None:
+        if leaves_out and (state.whole_from is None or talk.retired is not None):
             done = retired(call, done, talk, folder.folding, parts)
     except Exception as fault:  # noqa: BLE001  # the prompt goes as it came
         _fault("prompt", fault, call, parts)
@@ -127,31 +126,37 @@ def state_of(call: Call, parts: Parts) -> FoldState:
 def _stored(done: Folded, call: Call, state: FoldState, parts: Parts) -> Flow[bool]:
     """Keep the originals of what is left out, before it is sent. False: they cannot be kept."""
     assert parts.folder is not None, "something was folded"
-    now, node = parts.clock.now(), call.node
-    until = now + timedelta(days=parts.folder.folding.recovery_days)
-    root_id = node.root_id if node else ""
-    missing = {marker: text for marker, text in done.originals.items() if marker not in state.stored}
+    assert call.node is not None, "outside of runs nothing is left out"
+    now, root_id = parts.clock.now(), call.node.root_id
+    life = timedelta(days=parts.folder.folding.recovery_days)
+    # Kept again from half of their days on, so that no marker outlives what it stands for.
+    missing = {
+        marker: text
+        for marker, text in done.originals.items()
+        if marker not in state.stored or now - state.stored[marker] > life / 2
+    }
     if not missing:
         return True
     try:
         texts = [
-            StoredText(marker=marker, root_id=root_id, text=text, at=now, until=until)
+            StoredText(marker=marker, root_id=root_id, text=text, at=now, until=now + life)
             for marker, text in missing.items()
         ]
         yield from ask(Book(lambda ledger: ledger.store_texts(texts)))
     except TokenguardError as away:
         _fault("prompt.store", away, call, parts)
         return False
-    state.stored.update(missing)
+    state.stored.update(dict.fromkeys(missing, now))
     return True
 
 
-def _lacks_tool(target: Target, folder: Folder) -> bool:
-    """Whether markers would name a tool that the model does not have."""
-    folding = folder.folding
-    if folding.level < Level.SAFE or folding.recovery != "tool":
+def _can_read_back(call: Call, folder: Folder) -> bool:
+    """Whether a marker would lead back to its original: nobody's calls share a store, and a tool must be there."""
+    if call.node is None:
         return False
-    return not any(_tool_name(tool) == TOOL_NAME for tool in list_of(target.options.get("tools")))
+    if folder.folding.recovery != "tool":
+        return True
+    return any(_tool_name(tool) == TOOL_NAME for tool in list_of(call.targets[0].options.get("tools")))
 
 
 def _tool_name(tool: Any) -> Any:

@@ -14,6 +14,7 @@ from tokenguard.core import events
 from tokenguard.core.books import Status
 from tokenguard.core.savings import Saving, SavingSpend, together
 from tokenguard.core.untrusted import list_of
+from tokenguard.core.usage import Quality
 from tokenguard.errors import TokenguardError
 from tokenguard.prompt.economy import cache_prices
 from tokenguard.prompt.savings import marks_saved, saved_in
@@ -106,8 +107,10 @@ def _noted(sent: Sent, booking: Booking, parts: Parts) -> tuple[SavingSpend, ...
     found: list[SavingSpend] = []
     if call.folded is not None:
         sent_so = call.folded.is_sent
-        found += saved_in(call.folded.folded, usage, prices, ours=ours, calls=talk.calls + 1, applied=sent_so)
-    if attempt.content is not call.content:
+        counted = usage if booking.quality is Quality.REPORTED else None
+        found += saved_in(call.folded.folded, counted, prices, ours=ours, calls=talk.calls + 1, applied=sent_so)
+    # Where a provider caches by itself as well, nobody can say what our marks added.
+    if attempt.content is not call.content and prices.marked == "marks" and booking.quality is Quality.REPORTED:
         found.append(marks_saved(usage, prices))
     _watch_cache(sent, usage, talk, prices, parts)
     talk.calls += 1
@@ -120,12 +123,14 @@ def _noted(sent: Sent, booking: Booking, parts: Parts) -> tuple[SavingSpend, ...
 
 
 def _tokens(sent: Sent, content: Sequence[Any], talk: Conversation, parts: Parts) -> int:
-    """Tokens of a prompt by our count; of one that goes on only what is new is counted."""
-    model, folded = sent.attempt.target.model, sent.attempt.call.folded
+    """Tokens of a prompt and its tools by our count; of one that goes on only what is new is counted."""
+    attempt = sent.attempt
+    model, folded = attempt.target.model, attempt.call.folded
     known = talk.sent if folded is None or not folded.folded.broken else 0
     if not talk.tokens or len(content) < known:
         known = 0
-    return (talk.tokens if known else 0) + sum(parts.sizes.of(model, content[known:]))
+    schemas = 0 if known else parts.sizes.text(model, attempt.target.terms.schemas)
+    return (talk.tokens if known else schemas) + sum(parts.sizes.of(model, content[known:]))
 
 
 def _add(state: FoldState, more: dict[tuple[str, str, bool], SavingSpend], parts: Parts) -> None:

@@ -24,6 +24,9 @@ class MemoryPrompts:
 
     _clock: Clock
     _lock: Lock
+    if TYPE_CHECKING:
+
+        def _now(self) -> datetime: ...
 
     def _forget_prompts(self) -> None:
         self._originals: dict[tuple[str, str], StoredText] = {}
@@ -40,9 +43,8 @@ class MemoryPrompts:
                         "came.",
                         hold_id=one.marker,
                     )
-            began = min((one.at for one in texts), default=None)
-            if began is not None:
-                self._originals = {key: one for key, one in self._originals.items() if one.until > began}
+            over = min([self._now(), *(one.at for one in texts)])
+            self._originals = {key: one for key, one in self._originals.items() if one.until > over}
             for one in texts:
                 known = self._originals.get((one.root_id, one.marker))
                 if known is None or known.until < one.until:

@@ -67,7 +67,8 @@ class SqlPrompts:
 
 
 def _store(tx: Tx, texts: Sequence[StoredText]) -> None:
-    tx.write(sa.delete(original).where(_text.until <= min(one.at for one in texts)))
+    # Over is what both clocks call over: a caller's that was set ahead would take everybody's originals away.
+    tx.write(sa.delete(original).where(_text.until <= min(tx.now(), *(one.at for one in texts))))
     insert = tx.statements.insert_missing(original)
     # In one order, so that two processes that keep the same texts do not wait for each other in a circle.
     for one in sorted(texts, key=lambda text: (text.root_id, text.marker)):

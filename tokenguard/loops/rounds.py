@@ -219,7 +219,8 @@ class Digester:
         error = error_class(text, failed=failed or isinstance(result, BaseException))
         transient = is_transient(text, error)
         bytes_ = len(text)
-        folded = bool(self._folded) and self._folded in text[:_TELLING]
+        # Text of a tool that poses as a line of ours was sent with a bracket more.
+        folded = bool(self._folded) and self._folded in text[:_TELLING].replace(f"[{self._folded}", "")
         text = settled(text)
         key = call.loose if len(text) >= _TELLING else call.strict
         kind = self.of(f"{call.tool}\n{error}") if error else ""

@@ -55,6 +55,8 @@ class Entered:
     """Under which the original must be in the recovery store; None: nothing was left out."""
     faults: tuple[tuple[str, Exception], ...] = ()
     """Stages that failed, by name; the text went on without them."""
+    defused: bool = False
+    """It held what could be taken for a line of ours."""
 
     @property
     def tokens_saved(self) -> int:
@@ -83,8 +85,17 @@ class Entrance:
         self._learned = learned
 
     def shields(self, tool: str, text: str) -> bool:
-        """Whether a text stays as it is: its tool is shielded, it says `<keep>`, or it is too short to matter."""
-        return len(text) < _CHARACTERS_MIN or self._folding.shields(tool, text)
+        """Whether the caller said that a text stays as it is: its tool is shielded, or it says `<keep>`."""
+        return self._folding.shields(tool, text)
+
+    def is_short(self, text: str) -> bool:
+        """Whether there is too little of a text to matter."""
+        return len(text) < _CHARACTERS_MIN
+
+    def whole(self, text: str) -> Entered:
+        """A text that is said in full: but for what could be taken for a line of ours, as it came."""
+        safe = self._defused(text)
+        return Entered(safe, defused=safe is not text)
 
     def take(self, stage: str, text: str, new: str) -> Entered:
         """What another stage made of a text, where that is fewer tokens."""
@@ -93,7 +104,7 @@ class Entrance:
         return work.done()
 
     def enter(self, text: str, *, shortens: bool = True) -> Entered:
-        """A text that is not shielded, as it is sent.
+        """A text that is neither shielded nor short, as it is sent.
 
         Args:
             text: As the tool gave it.
@@ -108,17 +119,22 @@ class Entrance:
             work.apply("text", _cleaned)
             if folding.does("text", Level.LOSSLESS):
                 work.apply("text", lines.fold, strict=True)
-        if folding.level >= Level.LOSSLESS and not work.steps:
-            work.text = defused(text)
-        if not shortens or folding.level < Level.SAFE:
-            return work.done()
-        return self._shortened(text, work)
+        marker = self._shortened(text, work) if shortens and folding.level >= Level.SAFE else None
+        # Of the text as it is sent: escapes of JSON and entities of HTML are letters by now.
+        work.replace(self._defused(work.text))
+        if marker is not None:
+            what = f"{len(text):,} characters shortened to {len(work.text):,}; the rest is"
+            work.append(f"\n{marker_line(marker, what, folding.recovery)}")
+        return work.done(marker)
+
+    def _defused(self, text: str) -> str:
+        return defused(text) if self._folding.level >= Level.LOSSLESS else text
 
     def _work(self, text: str) -> _Work:
         return _Work(text, self._count, self._now_s)
 
-    def _shortened(self, original: str, work: _Work) -> Entered:
-        """With HTML as text and the middle of a very long result left out."""
+    def _shortened(self, original: str, work: _Work) -> str | None:
+        """HTML becomes text, and the middle of a very long result is left out; the marker where something was."""
         before = len(work.steps)
         if self._folding.does("html", Level.SAFE):
             work.apply("html", html_text, strict=True)
@@ -127,12 +143,7 @@ class Entrance:
         if self._folding.does("trim", Level.SAFE):
             keep_chars = self._folding.trim_above * _CHARACTERS_PER_TOKEN
             work.apply("trim", lambda text: _trimmed(text, keep_chars), strict=True)
-        if len(work.steps) == before:
-            return work.done()
-        marker = marker_of(original)
-        what = f"{len(original):,} characters shortened to {len(work.text):,}; the rest is"
-        work.append(f"\n{marker_line(marker, what, self._folding.recovery)}")
-        return work.done(marker)
+        return None if len(work.steps) == before else marker_of(original)
 
 
 class _Work:
@@ -144,6 +155,7 @@ class _Work:
         self._count, self._now_s = count, now_s
         self._tokens: int | None = None
         self._faults: list[tuple[str, Exception]] = []
+        self._defused = False
 
     def apply(self, stage: str, transform: Transform, *, strict: bool = False) -> None:
         """Take what a stage makes of the text, where that is fewer tokens; strict: at least 16 and 5 % fewer."""
@@ -165,6 +177,11 @@ class _Work:
         self.steps.append(Step(stage, before, after, len(self.text), len(new), elapsed_us))
         self.text, self._tokens = new, after
 
+    def replace(self, safe: str) -> None:
+        """Take the text in which nothing can be taken for a line of ours; some brackets more, which nobody counts."""
+        self._defused = safe is not self.text
+        self.text = safe
+
     def append(self, line: str) -> None:
         """Add a line of ours, on the account of the last stage."""
         text, last = self.text + line, self.steps[-1]
@@ -175,7 +192,7 @@ class _Work:
 
     def done(self, marker: str | None = None) -> Entered:
         """As it stands."""
-        return Entered(self.text, tuple(self.steps), marker, tuple(self._faults))
+        return Entered(self.text, tuple(self.steps), marker, tuple(self._faults), self._defused)
 
 
 def _cleaned(text: str) -> str | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from tokenguard.core.folding import Folding, Level
@@ -66,11 +67,24 @@ class Folded:
     """Tools whose result came back because it had been folded, and is now sent as it came."""
     faults: tuple[tuple[str, Exception], ...] = ()
     """Stages that failed, by name; what they were to change was sent as it came."""
+    defused: int = 0
+    """Results that held what could be taken for a line of ours."""
 
     @property
     def tokens_saved(self) -> int:
         """Fewer tokens than as it came."""
         return sum(one.tokens_saved for one in self.changes)
+
+
+class _Fate(Enum):
+    """What may happen to a result on its way in."""
+
+    FREE = 0
+    """Whatever its level does."""
+    NOTHING_LEFT_OUT = 1
+    """Nothing may be left out: no way back exists. It may still be referred to."""
+    IN_FULL = 2
+    """It is neither referred to nor shortened."""
 
 
 @dataclass(slots=True, eq=False)
@@ -83,7 +97,7 @@ class _Node:
     restored: bool = False
     history: History | None = None
     """Of the path up to here, until the first node below takes it over."""
-    below: dict[tuple[str, str, bool], _Node] = field(default_factory=dict[tuple[str, str, bool], "_Node"])
+    below: dict[tuple[str, str, _Fate], _Node] = field(default_factory=dict[tuple[str, str, _Fate], "_Node"])
 
     def take_history(self) -> History:
         """The history up to here, to extend: the first who goes on takes it, whoever branches off reads it anew."""
@@ -137,7 +151,9 @@ class Folder:
         """In a forked child: see `core.forks`."""
         self._lock = threading.Lock()
 
-    def fold(self, model: str, messages: Sequence[Any], *, whole_from: int | None = None) -> Folded:
+    def fold(
+        self, model: str, messages: Sequence[Any], *, whole_from: int | None = None, leaves_out: bool = True
+    ) -> Folded:
         """The prompt as it is sent.
 
         Args:
@@ -145,22 +161,24 @@ class Folder:
             messages: Of a chat, or items of the responses API; nothing in them is changed.
             whole_from: Results in messages from this index on are said in full: neither referred to nor shortened.
                 None: all may be.
+            leaves_out: Whether stages may act that leave text out.
         """
         if self.folding.level is Level.OFF:
             return Folded(list(messages))
         with self._lock:
-            return self._fold(model, messages, len(messages) if whole_from is None else whole_from)
+            freest = _Fate.FREE if leaves_out else _Fate.NOTHING_LEFT_OUT
+            return self._fold(model, messages, len(messages) if whole_from is None else whole_from, freest)
 
-    def _fold(self, model: str, messages: Sequence[Any], whole_from: int) -> Folded:
+    def _fold(self, model: str, messages: Sequence[Any], whole_from: int, freest: _Fate) -> Folded:
         work = _Folding(messages)
         entrance = Entrance(self.folding, lambda text: self._count(model, text), self._now_s, self._learned)
         node = self._root(model)
         for place in places(messages):
-            whole = place.message >= whole_from
-            key = place.text, place.tool, whole
+            fate = _Fate.IN_FULL if place.message >= whole_from else freest
+            key = place.text, place.tool, fate
             following = node.below.get(key)
             if following is None:
-                following = node.below[key] = self._follow(node, place, entrance, whole=whole)
+                following = node.below[key] = self._follow(node, place, entrance, fate)
                 work.note_new(following)
             node = following
             work.note(place, node.entered)
@@ -175,26 +193,28 @@ class Folder:
             root = self._roots[model] = _Node(None, None, Entered(""))
         return root
 
-    def _follow(self, node: _Node, place: Place, entrance: Entrance, *, whole: bool) -> _Node:
+    def _follow(self, node: _Node, place: Place, entrance: Entrance, fate: _Fate) -> _Node:
         """The node of one more result: what is sent for it after these."""
         self._characters += len(place.text)
         history = node.take_history()
         restored = self.folding.level >= Level.LOSSLESS and history.comes_back(place.text)
-        if restored or place.tool == TOOL_NAME or entrance.shields(place.tool, place.text):
+        if entrance.shields(place.tool, place.text):
             entered = Entered(place.text)
+        elif restored or place.tool == TOOL_NAME or entrance.is_short(place.text):
+            entered = entrance.whole(place.text)
         else:
-            entered = self._decided(place.text, history, entrance, whole=whole)
+            entered = self._decided(place.text, history, entrance, fate)
         _note(history, place, entered)
         return _Node(node, place, entered, restored, history)
 
-    def _decided(self, text: str, history: History, entrance: Entrance, *, whole: bool) -> Entered:
+    def _decided(self, text: str, history: History, entrance: Entrance, fate: _Fate) -> Entered:
         """What is sent for a result that may be folded."""
-        refers = not whole and self.folding.does("refer", Level.LOSSLESS)
+        refers = fate is not _Fate.IN_FULL and self.folding.does("refer", Level.LOSSLESS)
         line = history.whole(text) if refers else None
         if line is not None:
             # The second time says where it stands; whoever asks a third time gets it again.
-            return Entered(text) if history.times(text) > 1 else entrance.take("refer", text, line)
-        entered = entrance.enter(text, shortens=not whole)
+            return entrance.whole(text) if history.times(text) > 1 else entrance.take("refer", text, line)
+        entered = entrance.enter(text, shortens=fate is _Fate.FREE)
         parts = history.parts(entered.text) if refers and not entered.steps else None
         if parts is None:
             return entered
@@ -213,6 +233,7 @@ class _Folding:
         self._originals: dict[str, str] = {}
         self._places: list[int] = []
         self._referred: set[int] = set()
+        self._defused = 0
 
     def note_new(self, node: _Node) -> None:
         """A result that no earlier prompt had after the same results."""
@@ -225,6 +246,7 @@ class _Folding:
             self._referred.update(self._places[position - 1] for position in referred_in(entered.text))
         if entered.text is not place.text:
             self._texts.setdefault(place.message, {})[place.path] = entered.text
+            self._defused += entered.defused
         if entered.steps:
             self._changes.append(Change(place.message, place.tool, entered.steps, entered.marker))
         if entered.marker is not None:
@@ -241,4 +263,5 @@ class _Folding:
             pinned=frozenset(self._referred),
             restored=tuple(one.place.tool for one in self._new if one.place and one.restored),
             faults=tuple(fault for one in self._new for fault in one.entered.faults),
+            defused=self._defused,
         )

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from tokenguard.prompt.markers import MARKER, same_line
+from tokenguard.prompt.markers import MARKER, defused, same_line
 
 __all__ = ["History", "referred_in", "resolved"]
 
@@ -174,4 +174,4 @@ def resolved(text: str, results: list[str]) -> str:
 def _beginning(text: str) -> str:
     """How a text begins, in at most 40 printable characters."""
     line = text.strip().split("\n", 1)[0][:_SHOWN]
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)
+    return defused("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line))

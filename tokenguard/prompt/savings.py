@@ -2,7 +2,8 @@
 
 A token that is not sent would have been written or read: where it was new to the provider it is worth the write rate
 (the input rate where nothing was written), and in every later call what reading the cache costs, or the input rate
-where the provider read nothing from it. Tokens are ours, scaled to the provider's count of the same prompt.
+where the provider read nothing from it. Tokens are ours, scaled down where the provider counts fewer in the same
+prompt and never up: what it counts besides (images, its own instructions) would pose as tokens that were saved.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ __all__ = ["marks_saved", "saved_in"]
 
 
 def saved_in(
-    folded: Folded, usage: Usage, prices: CachePrices, *, ours: int, calls: int, applied: bool
+    folded: Folded, usage: Usage | None, prices: CachePrices, *, ours: int, calls: int, applied: bool
 ) -> tuple[SavingSpend, ...]:
     """What each stage saved in one call.
 
     Args:
         folded: The prompt as it was sent.
-        usage: What the provider counted.
+        usage: What the provider counted; None: it did not say, and nothing is settled.
         prices: Of the card, for the size of the prompt.
-        ours: Tokens of the prompt by our count, > 0.
+        ours: Tokens of the prompt and its tools by our count, > 0.
         calls: Calls of this conversation up to now, this one included.
         applied: Whether it was sent so; else it is only what would have been.
     """
@@ -41,8 +42,8 @@ def saved_in(
     for one in by_stage(folded.changes):
         new = fresh.get(one.stage)
         entering = new.tokens_saved if new else 0
-        settled = _settled(entering, one.tokens_saved - entering, usage, prices, ours)
-        if one.stage == "retire":
+        settled = 0 if usage is None else _settled(entering, one.tokens_saved - entering, usage, prices, ours)
+        if one.stage == "retire" and usage is not None:
             # Behind the first byte that changed everything is written to the cache again instead of read from it.
             settled -= folded.broken * (prices.write - prices.read)
         found.append(
@@ -74,4 +75,5 @@ def _settled(entering: int, staying: int, usage: Usage, prices: CachePrices, our
     writes = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens > 0
     fresh = prices.write if writes else prices.input
     again = prices.read if usage.cache_read_tokens else fresh
-    return (entering * fresh + staying * again) * usage.input_total // max(1, ours)
+    worth = entering * fresh + staying * again
+    return worth * min(usage.input_total, ours) // max(1, ours)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
 from tokenguard.core.savings import SavingSpend
-from tokenguard.core.untrusted import field_of
+from tokenguard.core.untrusted import field_of, list_of
 
 __all__ = ["Conversation", "FoldState"]
 
@@ -38,8 +39,8 @@ class FoldState:
 
     whole_from: int | None = None
     """Results in messages from here on are said in full; None: none are."""
-    stored: set[str] = field(default_factory=set[str])
-    """Markers whose originals are in the recovery store."""
+    stored: dict[str, datetime] = field(default_factory=dict[str, datetime])
+    """Markers whose originals are in the recovery store, and since when."""
     read_back: int = 0
     """How often an original was asked for."""
     told: set[str] = field(default_factory=set[str])
@@ -59,9 +60,17 @@ class FoldState:
 
     def conversation(self, messages: Sequence[Any]) -> Conversation:
         """The one that begins with the same words; the longest unused is forgotten beyond 64."""
-        head = hash(tuple(str(field_of(one, "content")) for one in messages[:2]))
+        head = hash(tuple(map(_said, messages[:2])))
         found = self.conversations.pop(head, None) or Conversation()
         self.conversations[head] = found
         while len(self.conversations) > _CONVERSATIONS_MAX:
             self.conversations.pop(next(iter(self.conversations)))
         return found
+
+
+def _said(message: Any) -> Hashable:
+    """The texts of a message, as they lie there: hashing them again costs nothing, joining them would."""
+    content = field_of(message, "content")
+    if isinstance(content, str):
+        return content
+    return tuple(text for part in list_of(content) if isinstance(text := field_of(part, "text"), str))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
+from tokenguard.core.clock import SystemClock
 from tokenguard.core.money import Money
 from tokenguard.core.recovery import CHARACTERS_MAX, StoredText
 from tokenguard.core.savings import Saving
@@ -22,6 +23,11 @@ def original(desk: Any, text: str = "what a tool gave", **changes: Any) -> Store
     return StoredText(
         marker=changes.pop("marker", "0123456789ab"), root_id="run-1", text=text, at=desk.noon, until=until, **changes
     )
+
+
+def stored_at(desk: Any, at: datetime) -> StoredText:
+    """Another text, kept at that time for a week."""
+    return replace(original(desk, "new", marker="ba9876543210"), at=at, until=at + timedelta(days=7))
 
 
 def saving(desk: Any, saving_id: str = "saving-1", **changes: Any) -> Saving:
@@ -77,17 +83,28 @@ def test_the_same_text_again_is_kept_once_and_for_the_longer_time(ledger: Any, d
     assert ledger.find_text("ba9876543210", root_id="run-1") is None
 
 
-def test_what_is_over_goes_when_something_is_kept(ledger: Any, desk: Any) -> None:
+def test_what_is_over_goes_when_something_is_kept(ledger: Any, desk: Any, clock: Any) -> None:
     ledger.store_texts([original(desk)])
     later = desk.noon + timedelta(days=8)
+    clock.advance(timedelta(days=8).total_seconds())
 
-    ledger.store_texts(
-        [replace(original(desk, "new", marker="ba9876543210"), at=later, until=later + timedelta(days=7))]
-    )
+    ledger.store_texts([stored_at(desk, later)])
 
-    # By the books' clock it is still its day, so only a row that is gone is not found.
-    assert ledger.find_text("0123456789ab", root_id="run-1") is None
-    assert ledger.find_text("ba9876543210", root_id="run-1") == "new"
+    # A row that is gone leaves its marker free for another text.
+    ledger.store_texts([replace(original(desk, "another text"), at=later, until=later + timedelta(days=7))])
+    assert ledger.find_text("0123456789ab", root_id="run-1") == "another text"
+
+
+def test_a_caller_whose_clock_is_ahead_takes_no_originals_away(ledger: Any, desk: Any, clock: Any) -> None:
+    # A server tells its own time, which is long after the noon of these tests.
+    on_server = "postgres" in str(getattr(getattr(ledger, "_database", None), "address", ""))
+    noon = SystemClock().now() if on_server else desk.noon
+    clock.advance((noon - desk.noon).total_seconds())
+    ledger.store_texts([replace(original(desk), at=noon, until=noon + timedelta(days=7))])
+
+    ledger.store_texts([stored_at(desk, noon + timedelta(days=400))])
+
+    assert ledger.find_text("0123456789ab", root_id="run-1") == "what a tool gave"
 
 
 def test_another_text_under_a_marker_is_refused_and_nothing_of_it_is_kept(ledger: Any, desk: Any) -> None:
