@@ -33,6 +33,11 @@ TOOL = {"type": "function", "function": {"name": "search", "parameters": {"type"
 WORDS = ("quick", "brown", "fox", "jumps", "over", "lazy", "dog", "while", "nobody", "looks", "waits", "for", "rain")
 DICE = random.Random(5)
 LONG = "\n".join(" ".join(DICE.choice(WORDS) for _ in range(14)) for _ in range(900))
+FLAT: dict[str, Any] = {"prices": {CHEAP: {**PRICES["prices"][CHEAP], "cache_read": "10"}}}
+"""No discount for what is cached: a token costs the same each time it is sent, so old results give way soon."""
+ORDERS = [f"order ORD-{number}\n{LONG[number * 2_000 : number * 2_000 + 2_000].strip()}" for number in range(20)]
+AGAIN = [ROWS, ROWS, PAGE, TEXT, TEXT]
+"""The first result is asked for again, after which results of its run are said in full."""
 
 
 def used(*results: Any, tool: str = "search") -> list[dict[str, Any]]:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from folding_talk import CHEAP, LONG, PRICES, TOOL, conversation, send, sent, used
+from folding_talk import CHEAP, FLAT, LONG, ORDERS, PRICES, TOOL, conversation, send, sent, used
 from support import MakeGuard, MakeServer, at
 
 import tokenguard as tg
+from tokenguard.prompt.markers import markers_in
 from tokenguard.testing.model_server import Reply, ToolCall
 
 
@@ -112,11 +113,8 @@ def test_old_results_give_way_where_the_price_says_so_and_their_originals_stay(
     make_guard: MakeGuard, make_server: MakeServer
 ) -> None:
     server = make_server(Reply("ok"))
-    flat = {**PRICES["prices"][CHEAP], "cache_read": "10"}  # No discount: a token costs the same each time it is sent.
-    guard = make_guard(
-        prices={"prices": {CHEAP: flat}}, loops=False, prompt=tg.Folding("gated", recovery="shell", off=["refer"])
-    )
-    results = [f"order ORD-{number}\n{LONG[number * 2_000 : number * 2_000 + 2_000].strip()}" for number in range(14)]
+    guard = make_guard(prices=FLAT, loops=False, prompt=tg.Folding("gated", recovery="shell", off=["refer"]))
+    results = ORDERS[:14]
 
     with guard.run("agent") as run:
         for _ in conversation(server, guard, results):
@@ -130,6 +128,32 @@ def test_old_results_give_way_where_the_price_says_so_and_their_originals_stay(
     assert set(originals) <= set(results)
     assert "ORD-0" in texts[0]
     assert any(one.name == "retire" and one.tokens > 0 for one in run.receipt().savings)
+
+
+def test_several_results_in_one_message_give_way_one_by_one(make_guard: MakeGuard, make_server: MakeServer) -> None:
+    server = make_server(Reply("ok"))
+    guard = make_guard(prices=FLAT, loops=False, prompt=tg.Folding("gated", recovery="shell", off=["refer"]))
+    rounds: list[dict[str, Any]] = [{"role": "user", "content": "Go on."}]
+
+    with guard.run("agent"):
+        for first in range(0, 16, 2):
+            pair = ORDERS[first : first + 2]
+            parts = [{"type": "text", "text": text} for text in pair]
+            call = {"id": f"c{first}", "type": "function", "function": {"name": "orders", "arguments": "{}"}}
+            rounds += [
+                {"role": "assistant", "content": "", "tool_calls": [call]},
+                {"role": "tool", "tool_call_id": f"c{first}", "content": parts},
+            ]
+            send(guard, server, rounds)
+        texts = [
+            part["text"] for one in server.requests[-1].messages if one["role"] == "tool" for part in one["content"]
+        ]
+        markers = [markers_in(text) for text in texts]
+        originals = [guard.unfold(found[0]) if found else text for found, text in zip(markers, texts, strict=True)]
+
+    assert originals == ORDERS[:16]
+    assert sum(map(bool, markers)) >= 3
+    assert texts[-5:] == ORDERS[11:16]
 
 
 def test_originals_are_forgotten_when_their_days_are_over(

@@ -141,7 +141,7 @@ def test_prune_says_which_rows_nobody_reads_any_more(old: Any, sqlite: str) -> N
     )
 
     assert "With them would go what nobody reads any more: limits of 0 runs that are over, 1 processes" in would.output
-    assert [json.loads(read.output)[name] for name in ("anchors", "owners", "slices", "loop_states")] == [0, 1, 0, 0]
+    assert [json.loads(read.output)[name] for name in ("anchors", "owners", "slices", "originals")] == [0, 1, 0, 0]
     assert "With them went what nobody reads any more" in did.output
     assert "nothing is older than 2020-03" in again.output
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tokenguard.calls.call import Applied
 from tokenguard.calls.effects import Book, Flow, ask
+from tokenguard.calls.fold_keeping import kept, recalled, state_of
 from tokenguard.calls.retiring import retired
 from tokenguard.core import events
 from tokenguard.core.folding import Level
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from tokenguard.prompt.folder import Folded, Folder
     from tokenguard.prompt.state import FoldState
 
-__all__ = ["folded", "held_out", "keep_whole", "state_of"]
+__all__ = ["folded", "held_out", "keep_whole"]
 
 _HELD_OUT_OF: Final = 1 << 32
 
@@ -41,6 +42,7 @@ def folded(call: Call, parts: Parts) -> Flow[Call]:
         return call
     if folder.folding.does("steady", Level.LOSSLESS) and parts.enforce:
         call = _steady(call, parts)
+    yield from recalled(call.node, folder.folding, parts)
     done = _folded(call, folder, parts)
     if done is None or not (done.changes or done.defused):
         return call
@@ -55,6 +57,7 @@ def folded(call: Call, parts: Parts) -> Flow[Call]:
     if done.restored:
         reason = f"{done.restored[0] or 'a tool'} was called again after its result was folded"
         keep_whole(len(call.content), reason, call, parts)
+    yield from kept(call.node, folder.folding, parts)
     return replace(call, content=done.messages, asked=done.messages, folded=Applied(done, is_sent=True))
 
 
@@ -96,6 +99,7 @@ def keep_whole(from_message: int, reason: str, call: Call, parts: Parts) -> None
     state = state_of(call, parts)
     with parts.tree_lock:
         state.whole_from = from_message if state.whole_from is None else min(state.whole_from, from_message)
+        state.is_new = True
         if reason in state.told:
             return
         state.told.add(reason)
@@ -116,11 +120,6 @@ def held_out(call: Call, share: float) -> bool:
         return False
     digest = blake2b(call.node.root_id.encode(), digest_size=4).digest()
     return int.from_bytes(digest) < round(share * _HELD_OUT_OF)
-
-
-def state_of(call: Call, parts: Parts) -> FoldState:
-    """Of the call's run; calls outside any run share one."""
-    return call.node.run.folding if call.node else parts.folding_outside
 
 
 def _stored(done: Folded, call: Call, state: FoldState, parts: Parts) -> Flow[bool]:

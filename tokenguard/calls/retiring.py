@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
+from tokenguard.calls.fold_keeping import state_of
 from tokenguard.core.folding import Level
+from tokenguard.core.untrusted import list_of
 from tokenguard.counting.words import words_of
 from tokenguard.errors import Unpriceable
 from tokenguard.prompt.economy import Block, Outlook, alive_permille, cache_prices, forecast, retire
 from tokenguard.prompt.entry import Step
 from tokenguard.prompt.folder import Change
 from tokenguard.prompt.markers import TOOL_NAME, marker_line, marker_of
-from tokenguard.prompt.places import places, written
+from tokenguard.prompt.places import Place, places, written
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tokenguard.calls.call import Call, Target
     from tokenguard.calls.parts import Parts
     from tokenguard.core.folding import Folding
     from tokenguard.prompt.economy import CachePrices, Retired
     from tokenguard.prompt.folder import Folded
-    from tokenguard.prompt.places import Place
+    from tokenguard.prompt.places import Path
     from tokenguard.prompt.state import Conversation
 
 __all__ = ["prices_of", "retired"]
-
-_WHOLE_RESULT: Final = 1
 
 
 def retired(call: Call, done: Folded, talk: Conversation, folding: Folding, parts: Parts) -> Folded:
@@ -44,26 +44,30 @@ def retired(call: Call, done: Folded, talk: Conversation, folding: Folding, part
     if not folding.does("retire", Level.GATED) or prices is None:
         return done
     model = call.targets[0].model
-    originals = _whole_results(call.given)
     sizes = parts.sizes.of(model, done.messages)
-    blocks = _blocks(done, originals, sizes, folding)
+    prompt = _prompt(done, list_of(call.given), sizes, lambda text: parts.sizes.text(model, text), folding)
+    before = parts.sizes.text(model, call.targets[0].terms.schemas)
+    total = before + sum(sizes)
     idle_s = max(0, int(parts.clock.monotonic() - talk.sent_s))
     decided = retire(
-        blocks,
-        sent=min(talk.sent, len(blocks)),
-        prices=prices.at(sum(sizes)),
+        prompt.blocks,
+        sent=prompt.starts[min(talk.sent, len(sizes))],
+        prices=prices.at(total),
         outlook=Outlook(
             requests=forecast(talk.calls + 1),
-            growth=max(0, sum(sizes) - talk.tokens) if talk.calls else 0,
+            growth=max(0, total - talk.tokens) if talk.calls else 0,
             alive_permille=alive_permille(prices, idle_s),
         ),
         count=lambda text: parts.counter.count(model, text),
         marker=lambda key: marker_line(_marker(key), "this result was", folding.recovery),
         state=talk.retired,
         keep=folding.keep_results,
+        before=before,
     )
     talk.retired = decided.state
-    return _replaced(done, decided, originals, blocks) if decided.stubs else done
+    if decided.cut:
+        state_of(call, parts).is_new = True
+    return _replaced(done, decided, prompt) if decided.stubs else done
 
 
 def prices_of(target: Target, parts: Parts) -> CachePrices | None:
@@ -76,44 +80,60 @@ def prices_of(target: Target, parts: Parts) -> CachePrices | None:
     return cache_prices(card)
 
 
-def _whole_results(messages: Sequence[Any]) -> dict[int, Place]:
-    """Messages that are one tool's result and nothing else, by index."""
-    found: dict[int, list[Place]] = {}
-    for place in places(messages):
-        found.setdefault(place.message, []).append(place)
-    return {
-        at: of[0]
-        for at, of in found.items()
-        if len(of) == 1 and len(of[0].path) == _WHOLE_RESULT and of[0].tool != TOOL_NAME
-    }
+@dataclass(slots=True)
+class _Prompt:
+    """A prompt as the gate sees it: each result a block of its own, behind what else its message says."""
+
+    blocks: list[Block] = field(default_factory=list[Block])
+    starts: list[int] = field(default_factory=list[int])
+    """At which block each message begins, and behind the last one the number of blocks."""
+    places: dict[str, Place] = field(default_factory=dict[str, Place])
+    """Results that may give way, as the tool gave them, by key."""
 
 
-def _blocks(done: Folded, originals: dict[int, Place], sizes: Sequence[int], folding: Folding) -> list[Block]:
-    """The prompt as the gate sees it. What another result refers to stays, and so do shielded tools."""
-    blocks: list[Block] = []
+def _prompt(
+    done: Folded, given: Sequence[Any], sizes: Sequence[int], count: Callable[[str], int], folding: Folding
+) -> _Prompt:
+    """What other results refer to stays, and so do shielded tools and what the model read back."""
+    found = _Prompt()
+    results: dict[int, list[tuple[Place, str]]] = {}
+    for place, sent in zip(places(given), places(done.messages), strict=True):
+        results.setdefault(place.message, []).append((place, sent.text))
     for at, message in enumerate(done.messages):
-        place = originals.get(at)
-        free = place is not None and at not in done.pinned and not folding.shields(place.tool, place.text)
-        key = f"{at}:{marker_of(place.text)}" if free and place is not None else None
-        blocks.append(Block(sizes[at], key, words_of(message, at)[0]))
-    return blocks
+        found.starts.append(len(found.blocks))
+        of_message = results.get(at, [])
+        if not of_message:
+            found.blocks.append(Block(sizes[at], None, words_of(message, at)[0]))
+            continue
+        tokens = [count(text) for _, text in of_message]
+        found.blocks.append(Block(max(0, sizes[at] - sum(tokens))))
+        for number, (place, text) in enumerate(of_message):
+            key = f"{at}.{number}:{marker_of(place.text)}" if _may_go(place, at in done.pinned, folding) else None
+            found.blocks.append(Block(tokens[number], key, text))
+            if key is not None:
+                found.places[key] = place
+    found.starts.append(len(found.blocks))
+    return found
 
 
-def _replaced(done: Folded, decided: Retired, originals: dict[int, Place], blocks: Sequence[Block]) -> Folded:
-    texts: dict[int, Any] = {}
+def _may_go(place: Place, pinned: bool, folding: Folding) -> bool:  # noqa: FBT001  # it is said by its name
+    return not pinned and place.tool != TOOL_NAME and not folding.shields(place.tool, place.text)
+
+
+def _replaced(done: Folded, decided: Retired, prompt: _Prompt) -> Folded:
+    texts: dict[int, dict[Path, str]] = {}
     changes = list(done.changes)
     kept = dict(done.originals)
     tokens = decided.state["tokens"]
-    for at, block in enumerate(blocks):
+    for block in prompt.blocks:
         stub = decided.stubs.get(block.key or "")
-        if stub is None:
+        if stub is None or block.key is None:
             continue
-        place = originals[at]
-        marker = _marker(block.key or "")
-        texts[at] = {place.path: stub}
+        place, marker = prompt.places[block.key], _marker(block.key)
+        texts.setdefault(place.message, {})[place.path] = stub
         kept[marker] = place.text
         step = Step("retire", block.tokens, tokens[block.key], len(block.text), len(stub), 0)
-        changes.append(Change(at, place.tool, (step,), marker))
+        changes.append(Change(place.message, place.tool, (step,), marker))
     return replace(
         done,
         messages=written(done.messages, texts),

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from tokenguard.calls.effects import Book, Flow, ask
-from tokenguard.calls.folding import keep_whole, state_of
+from tokenguard.calls.fold_keeping import state_of
+from tokenguard.calls.folding import keep_whole
 from tokenguard.core import events
 from tokenguard.core.books import Status
 from tokenguard.core.savings import Saving, SavingSpend, together

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from tokenguard.core.recovery import StoredText
 from tokenguard.core.savings import Saving, SavingBy, SavingSpend
@@ -30,6 +30,21 @@ class PromptBooks(Protocol):
             marker: As the prompt says it.
             root_id: Of the run tree that asks; None: a person, who may read all.
         """
+        ...
+
+    def keep_folding(self, run_id: str, state: Mapping[str, Any], *, at: datetime, until: datetime) -> None:
+        """Keep how far a run is folded, in place of what was kept before.
+
+        Args:
+            run_id: A run or agent.
+            state: JSON values. Stubs in it say words of results, which is text of prompts.
+            at: When.
+            until: From then on it is forgotten.
+        """
+        ...
+
+    def folding_of(self, run_id: str) -> Mapping[str, Any] | None:
+        """What `keep_folding` kept last, in any process; None: nothing, or its time is over."""
         ...
 
     def note_savings(self, savings: Sequence[Saving]) -> None:

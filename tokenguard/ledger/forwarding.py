@@ -140,6 +140,14 @@ class Forwarding:
         """See `core.prompt_books.PromptBooks.find_text`."""
         return self.inner.find_text(marker, root_id=root_id)
 
+    def keep_folding(self, run_id: str, state: Mapping[str, Any], *, at: datetime, until: datetime) -> None:
+        """See `core.prompt_books.PromptBooks.keep_folding`."""
+        self.inner.keep_folding(run_id, state, at=at, until=until)
+
+    def folding_of(self, run_id: str) -> Mapping[str, Any] | None:
+        """See `core.prompt_books.PromptBooks.folding_of`."""
+        return self.inner.folding_of(run_id)
+
     def note_savings(self, savings: Sequence[Saving]) -> None:
         """See `core.prompt_books.PromptBooks.note_savings`."""
         self.inner.note_savings(savings)

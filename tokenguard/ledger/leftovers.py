@@ -1,6 +1,7 @@
 """Rows that nobody reads any more: anchors and loop states of runs long over, silent processes, slices that left.
 
-They count nothing that the books add up, so they go without a closing row. What a live run may still need stays: every
+They count nothing that the books add up, so they go without a closing row; savings, which are no spend, become sums of
+days. What a live run may still need stays: every
 run that has not ended, everything above it, and the slices that a window holds at the month's first instant or later.
 Balances stay for good, also those of calendar windows long over: closing rows and the replay hang on them.
 """
@@ -14,6 +15,8 @@ import sqlalchemy as sa
 
 from tokenguard.core.rolling import PREFIX, counted_from
 from tokenguard.ledger import schema
+from tokenguard.ledger.prompt_schema import fold_state, original, saving
+from tokenguard.ledger.prompts import add_up_savings, single_savings
 from tokenguard.ledger.tx import Tx
 
 __all__ = ["count_leftovers", "drop_leftovers", "live_nodes", "runs_left_empty"]
@@ -22,7 +25,7 @@ _SILENT: Final = timedelta(days=1)
 """How long before the month a process was last heard of whose row goes; its lease is two minutes."""
 
 _node, _anchor, _owner, _slice = schema.node.c, schema.anchor.c, schema.owner.c, schema.window_slice.c
-_state = schema.loop_state.c
+_state, _original, _fold_state = schema.loop_state.c, original.c, fold_state.c
 
 
 def live_nodes(before: datetime) -> sa.Select[str]:
@@ -68,6 +71,9 @@ def count_leftovers(connection: sa.Connection, before: datetime) -> dict[str, in
         "anchors": (schema.anchor, _will_be_over(_anchor.node_id, before)),
         "loop_states": (schema.loop_state, _will_be_over(_state.run_id, before)),
         "owners": (schema.owner, _silent(before)),
+        "originals": (original, _original.until < before),
+        "fold_states": (fold_state, _fold_state.until < before),
+        "savings": (saving, single_savings(before)),
     }
     counts = {
         name: connection.execute(sa.select(sa.func.count()).select_from(table).where(where)).scalar_one()
@@ -84,6 +90,9 @@ def drop_leftovers(tx: Tx, before: datetime) -> None:
     tx.write(sa.delete(schema.anchor).where(_is_over(_anchor.node_id, before)))
     tx.write(sa.delete(schema.loop_state).where(_is_over(_state.run_id, before)))
     tx.write(sa.delete(schema.owner).where(_silent(before)))
+    tx.write(sa.delete(original).where(_original.until < before))
+    tx.write(sa.delete(fold_state).where(_fold_state.until < before))
+    add_up_savings(tx, before)
     for (per,) in tx.select(_PERIODS):
         tx.write(sa.delete(schema.window_slice).where(_left(per, before)))
 

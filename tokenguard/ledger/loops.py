@@ -19,7 +19,7 @@ __all__ = ["loops", "recall", "remember"]
 
 def remember(tx: Tx, run_id: str, state: Mapping[str, Any], at: datetime) -> None:
     """See `core.ports.Ledger.remember`."""
-    tx.run(tx.statements.remember(), {"run_id": run_id, "state": dict(state), "at": at})
+    tx.run(tx.statements.put(schema.loop_state), {"run_id": run_id, "state": dict(state), "at": at})
 
 
 def recall(connection: sa.Connection, run_id: str) -> Mapping[str, Any] | None:

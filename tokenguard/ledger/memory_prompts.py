@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from threading import Lock
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tokenguard.core.recovery import StoredText
 from tokenguard.core.savings import Saving, SavingBy, SavingSpend, saving_spends
@@ -31,6 +31,7 @@ class MemoryPrompts:
     def _forget_prompts(self) -> None:
         self._originals: dict[tuple[str, str], StoredText] = {}
         self._savings: dict[str, Saving] = {}
+        self._fold_states: dict[str, tuple[Mapping[str, Any], datetime]] = {}
 
     def store_texts(self, texts: Sequence[StoredText]) -> None:
         """See `core.prompt_books.PromptBooks.store_texts`."""
@@ -45,6 +46,7 @@ class MemoryPrompts:
                     )
             over = min([self._now(), *(one.at for one in texts)])
             self._originals = {key: one for key, one in self._originals.items() if one.until > over}
+            self._fold_states = {key: one for key, one in self._fold_states.items() if one[1] > over}
             for one in texts:
                 known = self._originals.get((one.root_id, one.marker))
                 if known is None or known.until < one.until:
@@ -60,6 +62,18 @@ class MemoryPrompts:
                 if name == marker and root_id in (None, owner) and one.until > now
             ]
         return max(found, key=lambda one: one.until).text if found else None
+
+    def keep_folding(self, run_id: str, state: Mapping[str, Any], *, at: datetime, until: datetime) -> None:
+        """See `core.prompt_books.PromptBooks.keep_folding`."""
+        del at
+        with self._lock:
+            self._fold_states[run_id] = dict(state), until
+
+    def folding_of(self, run_id: str) -> Mapping[str, Any] | None:
+        """See `core.prompt_books.PromptBooks.folding_of`."""
+        with self._lock:
+            state, until = self._fold_states.get(run_id, (None, None))
+        return state if until is not None and until > self._clock.now() else None
 
     def note_savings(self, savings: Sequence[Saving]) -> None:
         """See `core.prompt_books.PromptBooks.note_savings`; the last 10,000 rows are kept."""

@@ -1,4 +1,4 @@
-"""The ledger's tables for prompts: originals that were asked to be kept, and what folding saved."""
+"""The ledger's tables for prompts: originals that were asked to be kept, how far runs are folded, what that saved."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from tokenguard.ledger.columns import Instant, Pico
 from tokenguard.ledger.schema import metadata
 
-__all__ = ["COUNTS", "original", "saving"]
+__all__ = ["COUNTS", "fold_state", "original", "saving"]
 
 COUNTS: Final = ("calls", "results", "tokens_before", "tokens_after", "tokens", "elapsed_us")
 
@@ -25,7 +25,18 @@ original: Final = sa.Table(
     sa.Index("tg_original_marker", "marker"),
     sa.Index("tg_original_until", "until"),
 )
-"""Texts by run tree and marker, packed by zlib; the only place where a ledger holds text of a prompt."""
+"""Texts by run tree and marker, packed by zlib; with the stubs below the only text of prompts in a ledger."""
+
+fold_state: Final = sa.Table(
+    "tg_fold_state",
+    metadata,
+    sa.Column("run_id", sa.String(64), primary_key=True),
+    sa.Column("at", Instant(), nullable=False),
+    sa.Column("until", Instant(), nullable=False),
+    sa.Column("packed", sa.LargeBinary(), nullable=False),
+    sa.Index("tg_fold_state_until", "until"),
+)
+"""Which results of a run gave way to which stubs, and from where on nothing does: JSON, packed by zlib."""
 
 saving: Final = sa.Table(
     "tg_saving",

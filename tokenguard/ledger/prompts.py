@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import sqlalchemy as sa
 
@@ -14,7 +15,8 @@ from tokenguard.core.money import Money
 from tokenguard.core.recovery import StoredText, digest_of
 from tokenguard.core.savings import SAVING_DIMENSIONS, Saving, SavingBy, SavingSpend, ordered
 from tokenguard.errors import LedgerConflict
-from tokenguard.ledger.prompt_schema import COUNTS, original, saving
+from tokenguard.ledger.prompt_schema import COUNTS, fold_state, original, saving
+from tokenguard.ledger.spending import PRUNED, event_day
 from tokenguard.ledger.tx import Tx
 
 if TYPE_CHECKING:
@@ -23,11 +25,14 @@ if TYPE_CHECKING:
     from tokenguard.core.clock import Clock
     from tokenguard.ledger.engine import Database
 
-__all__ = ["SqlPrompts"]
+__all__ = ["SqlPrompts", "add_up_savings", "single_savings"]
 
 T = TypeVar("T")
 
-_text, _row = original.c, saving.c
+_KEPT: Final = ("scope", "agent", "model", "stage", "applied")
+_SUMS: Final = (*COUNTS, "estimated_pico", "settled_pico")
+
+_text, _row, _state = original.c, saving.c, fold_state.c
 
 
 class SqlPrompts:
@@ -49,6 +54,18 @@ class SqlPrompts:
         now = self._clock.now()
         return self._database.read(lambda connection: _find(connection, marker, root_id, now))
 
+    def keep_folding(self, run_id: str, state: Mapping[str, Any], *, at: datetime, until: datetime) -> None:
+        """See `core.prompt_books.PromptBooks.keep_folding`."""
+        row = {"run_id": run_id, "at": at, "until": until, "packed": zlib.compress(json.dumps(state).encode(), 6)}
+        self._repeatable(lambda tx: tx.run(tx.statements.put(fold_state), row))
+
+    def folding_of(self, run_id: str) -> Mapping[str, Any] | None:
+        """See `core.prompt_books.PromptBooks.folding_of`."""
+        clause = sa.select(_state.packed).where(_state.run_id == run_id, _state.until > self._clock.now())
+        packed = self._database.read(lambda connection: connection.execute(clause).scalar())
+        found: Mapping[str, Any] | None = None if packed is None else json.loads(zlib.decompress(packed))
+        return found
+
     def note_savings(self, savings: Sequence[Saving]) -> None:
         """See `core.prompt_books.PromptBooks.note_savings`."""
         if savings:
@@ -68,7 +85,9 @@ class SqlPrompts:
 
 def _store(tx: Tx, texts: Sequence[StoredText]) -> None:
     # Over is what both clocks call over: a caller's that was set ahead would take everybody's originals away.
-    tx.write(sa.delete(original).where(_text.until <= min(tx.now(), *(one.at for one in texts))))
+    over = min(tx.now(), *(one.at for one in texts))
+    tx.write(sa.delete(original).where(_text.until <= over))
+    tx.write(sa.delete(fold_state).where(_state.until <= over))
     insert = tx.statements.insert_missing(original)
     # In one order, so that two processes that keep the same texts do not wait for each other in a circle.
     for one in sorted(texts, key=lambda text: (text.root_id, text.marker)):
@@ -108,6 +127,25 @@ def _note(tx: Tx, savings: Sequence[Saving]) -> None:
         tx.run(insert, asdict(one))
 
 
+def single_savings(before: datetime) -> sa.ColumnElement[bool]:
+    """Rows from before that are not the sum of a day yet."""
+    return sa.and_(_row.at < before, _row.run_id != PRUNED)
+
+
+def add_up_savings(tx: Tx, before: datetime) -> None:
+    """Put sums of days, at their midnights, in place of single rows: reports say the same, but not by run."""
+    old = single_savings(before)
+    keys = [event_day(tx.statements.dialect.name).label("day"), *(_row[name] for name in _KEPT)]
+    sums = [sa.func.sum(_row[name]).label(name) for name in _SUMS]
+    clause = sa.select(sa.func.min(_row.id).label("id"), *keys, *sums).where(old).group_by(*keys)
+    found = [dict(zip(("id", "day", *_KEPT, *_SUMS), one, strict=True)) for one in tx.select(clause)]
+    tx.write(sa.delete(saving).where(old))
+    for one in found:
+        one["at"] = datetime.fromisoformat(one.pop("day")).replace(tzinfo=UTC)
+        one.update({name: int(one[name]) for name in _SUMS}, run_id=PRUNED, root_id=PRUNED)
+    tx.append(saving, found)
+
+
 def _savings(
     connection: sa.Connection,
     by: SavingBy,
@@ -116,7 +154,7 @@ def _savings(
     until: datetime | None,
 ) -> tuple[SavingSpend, ...]:
     name = _row[SAVING_DIMENSIONS[by]]
-    sums = [sa.func.sum(_row[one]) for one in (*COUNTS, "estimated_pico", "settled_pico")]
+    sums = [sa.func.sum(_row[one]) for one in _SUMS]
     clause = sa.select(name, _row.applied, *sums).group_by(name, _row.applied)
     if since is not None:
         clause = clause.where(_row.at >= since)

@@ -62,6 +62,12 @@ class Pruned:
     """Of rolling windows that have moved on."""
     loop_states: int = 0
     """What the loop rules of runs that are over had seen."""
+    originals: int = 0
+    """Of what was left out of prompts, which nobody may read any more."""
+    fold_states: int = 0
+    """How far runs were folded that nobody goes on with."""
+    savings: int = 0
+    """Of single runs, which become sums of days."""
 
     @property
     def facts(self) -> int:
@@ -71,7 +77,8 @@ class Pruned:
     @property
     def leftovers(self) -> int:
         """Rows that nobody reads any more."""
-        return self.anchors + self.owners + self.slices + self.loop_states
+        unread = self.originals + self.fold_states + self.savings
+        return self.anchors + self.owners + self.slices + self.loop_states + unread
 
     def __bool__(self) -> bool:
         return bool(self.facts or self.partitions or self.leftovers)

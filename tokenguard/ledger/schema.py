@@ -36,7 +36,7 @@ __all__ = [
     "window_slice",
 ]
 
-SCHEMA_VERSION: Final = "0008"
+SCHEMA_VERSION: Final = "0009"
 """The newest revision in `migrations/versions`. Revisions are numbered, so that older and newer can be told apart."""
 
 VERSION_TABLE: Final = "tg_schema_version"

@@ -175,15 +175,14 @@ class Statements:
         clause = insert.on_conflict_do_update(index_elements=["id"], set_={"lease_until": insert.excluded.lease_until})
         return Statement(clause, self.dialect, keys=["id", "lease_until"])
 
-    def remember(self) -> Statement:
-        """Keep the loop state of a run."""
-        return self._keep(("remember",), self._remember)
+    def put(self, table: sa.Table) -> Statement:
+        """Insert one row, or put it in place of the one with its key."""
+        return self._keep(("put", table.name), lambda: self._put(table))
 
-    def _remember(self) -> Statement:
-        table = schema.loop_state
+    def _put(self, table: sa.Table) -> Statement:
         insert = (postgresql_insert if self.dialect.name == "postgresql" else sqlite_insert)(table)
-        told = {"state": insert.excluded.state, "at": insert.excluded.at}
-        clause = insert.on_conflict_do_update(index_elements=[table.c.run_id], set_=told)
+        new = {one.name: insert.excluded[one.name] for one in table.c if not one.primary_key}
+        clause = insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=new)
         return Statement(clause, self.dialect, keys=[one.name for one in table.c])
 
     def leaving(self) -> Statement:

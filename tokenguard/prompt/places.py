@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from tokenguard.core.untrusted import field_of, list_of
 
-__all__ = ["Place", "places", "written"]
+__all__ = ["Path", "Place", "places", "written"]
 
 Path: TypeAlias = tuple[str | int, ...]
 """Keys and indices from a message to a text in it."""

@@ -1,14 +1,15 @@
-"""What folding did in one run, up to now."""
+"""What folding did in one run, up to now: remembered here, and kept in the ledger where another process needs it."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from hashlib import blake2b
 from typing import Any, Final
 
 from tokenguard.core.savings import SavingSpend
-from tokenguard.core.untrusted import field_of, list_of
+from tokenguard.core.untrusted import field_of, list_of, mapping_of
 
 __all__ = ["Conversation", "FoldState"]
 
@@ -20,6 +21,8 @@ _FEWEST_READS: Final = 2
 class Conversation:
     """One conversation of a run: what its last request was."""
 
+    opening: str
+    """Digest of its first two messages, the same in every process."""
     calls: int = 0
     sent: int = 0
     """Messages of the last request."""
@@ -52,6 +55,14 @@ class FoldState:
     unsaved_calls: int = 0
     """Calls whose savings are not in the ledger yet."""
     conversations: dict[int, Conversation] = field(default_factory=dict[int, Conversation])
+    is_recalled: bool = False
+    """What another process decided was asked for, or there is none."""
+    kept_at: datetime | None = None
+    """When the ledger was told last how far this run is folded."""
+    is_new: bool = False
+    """Something was decided since."""
+    _recalled: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What other processes retired, by the opening of a conversation that has not gone on here yet."""
 
     @property
     def reads_too_much_back(self) -> bool:
@@ -61,14 +72,38 @@ class FoldState:
     def conversation(self, messages: Sequence[Any]) -> Conversation:
         """The one that begins with the same words; the longest unused is forgotten beyond 64."""
         head = hash(tuple(map(_said, messages[:2])))
-        found = self.conversations.pop(head, None) or Conversation()
+        found = self.conversations.pop(head, None)
+        if found is None:
+            opening = _digest(messages)
+            found = Conversation(opening, retired=self._recalled.get(opening))
         self.conversations[head] = found
         while len(self.conversations) > _CONVERSATIONS_MAX:
             self.conversations.pop(next(iter(self.conversations)))
         return found
 
+    def dump(self) -> dict[str, Any]:
+        """What another process must know to send the same bytes, as JSON."""
+        retired = {one.opening: one.retired for one in self.conversations.values() if one.retired is not None}
+        return {"whole_from": self.whole_from, "retired": {**self._recalled, **retired}}
 
-def _said(message: Any) -> Hashable:
+    def load(self, kept: Mapping[str, Any]) -> None:
+        """Go on where another process was; what has another shape, from another version, is left out."""
+        whole_from, retired = kept.get("whole_from"), mapping_of(kept.get("retired"))
+        self.whole_from = whole_from if type(whole_from) is int and whole_from >= 0 else None
+        self._recalled = {opening: dict(one) for opening, one in retired.items() if isinstance(one, Mapping)}
+
+
+def _digest(messages: Sequence[Any]) -> str:
+    digest = blake2b(digest_size=12)
+    for one in messages[:2]:
+        said = _said(one)
+        for text in (said,) if isinstance(said, str) else said:
+            digest.update(text.encode("utf-8", "surrogatepass"))
+        digest.update(b"\xff")  # No byte of UTF-8, so that no text reads as two messages.
+    return digest.hexdigest()
+
+
+def _said(message: Any) -> str | tuple[str, ...]:
     """The texts of a message, as they lie there: hashing them again costs nothing, joining them would."""
     content = field_of(message, "content")
     if isinstance(content, str):

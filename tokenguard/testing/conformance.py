@@ -306,6 +306,15 @@ class LedgerConformance(ABC):
         assert self.ledger.find_text("0123456789ab", root_id=None) == "é\x00"
         assert self.ledger.find_text("0123456789ab", root_id="run-2") is None
 
+    def test_how_far_a_run_is_folded_is_what_was_kept_last(self) -> None:
+        """A process that takes another's place sends the same bytes."""
+        nothing, until = self.ledger.folding_of("run-1"), _NOON + timedelta(days=3650)
+        self.ledger.keep_folding("run-1", {"whole_from": 3}, at=_NOON, until=until)
+        self.ledger.keep_folding("run-1", {"whole_from": 4}, at=_NOON, until=until)
+
+        assert nothing is None
+        assert self.ledger.folding_of("run-1") == {"whole_from": 4}
+
     def test_savings_are_kept_once_and_add_up(self) -> None:
         """The same row again changes nothing."""
         row = Saving(

@@ -117,6 +117,19 @@ def test_another_text_under_a_marker_is_refused_and_nothing_of_it_is_kept(ledger
     assert ledger.find_text("000000000000", root_id="run-1") is None
 
 
+def test_how_far_a_run_is_folded_is_what_was_kept_last_until_its_time_is_over(
+    ledger: Any, desk: Any, clock: Any
+) -> None:
+    later = desk.noon + timedelta(days=3)
+    ledger.keep_folding("run-1", {"whole_from": None, "retired": {}}, at=desk.noon, until=later)
+    ledger.keep_folding("run-1", {"whole_from": 7, "retired": {"é": {}}}, at=desk.noon, until=later)
+
+    assert ledger.folding_of("run-1") == {"whole_from": 7, "retired": {"é": {}}}
+    assert ledger.folding_of("run-2") is None
+    clock.advance(timedelta(days=3).total_seconds())
+    assert ledger.folding_of("run-1") is None
+
+
 def test_a_text_that_is_too_long_is_refused_with_its_size(desk: Any) -> None:
     with pytest.raises(BadAmount, match="16,000,001 characters"):
         original(desk, "x" * (CHARACTERS_MAX + 1))
