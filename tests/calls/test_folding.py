@@ -163,6 +163,22 @@ def test_a_prompt_can_be_looked_at_on_any_level_without_being_sent(make: MakeGua
     assert table.usd_first_pico is None
 
 
+def test_what_a_cache_could_save_is_said_when_it_is_asked(make: MakeGuard) -> None:
+    rules = {"role": "system", "content": "Check the policy before you book a flight. " * 60}
+    messages, claude = [rules, *used("ok")[1:]], "anthropic/claude-sonnet-4-5"
+    guard = make(prices=None)
+
+    alone = guard.cache_advice(messages, model=claude)
+    more = guard.cache_advice(messages * 4, model=claude, calls=2, pause_s=900, switch_to="anthropic/claude-opus-4-5")
+
+    assert [one.kind for one in alone] == ["promotion"]
+    assert [one.kind for one in more] == ["promotion", "keep_alive", "switch"]
+    assert not more[-1].pays
+    for wrong in ({"calls": 0}, {"pause_s": 0}):
+        with pytest.raises(tg.BadAmount, match="give 1 or more"):
+            guard.cache_advice(messages, model=claude, **wrong)
+
+
 def test_a_model_without_a_price_is_folded_but_nothing_is_retired_or_counted(
     make: MakeGuard, make_server: MakeServer
 ) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 import tokenguard as tg
-from tokenguard.testing import ScriptedReply, scripted_guard
+from tokenguard.testing import FakeClock, ScriptedReply, scripted_guard
 
 CLAUDE = "anthropic/claude-sonnet-writer"
 OTHER = "openai/other"
+MARK = "cache_control"
 BREAKPOINTS = "openai/gpt-5.6"
 PRICES: dict[str, Any] = {
     "prices": {
@@ -186,3 +187,63 @@ def test_a_call_outside_any_run_is_not_marked() -> None:
         guard.completion(CLAUDE, conversation(), max_tokens=100)
 
     assert marked(sent[0]) == []
+
+
+def test_a_conversation_with_long_pauses_is_kept_for_an_hour_from_its_next_pause_on() -> None:
+    clock, lives = FakeClock(), list[list[str]]()
+
+    def answer(request: Any) -> ScriptedReply:
+        lives.append([one["cache_control"].get("ttl", "5m") for one in request.arguments["messages"] if MARK in one])
+        return ScriptedReply("ok", usage=USAGE)
+
+    guard = scripted_guard(answer, prices=PRICES, clock=clock)
+    messages = conversation()
+    receipts: list[Any] = []
+    with guard.run("agent"):
+        for turn in range(9):
+            receipts.append(tg.receipt_of(guard.completion(CLAUDE, messages, max_tokens=100)))
+            messages += [{"role": "assistant", "content": "yes"}, {"role": "user", "content": f"turn {turn}"}]
+            clock.advance(900 if turn % 2 else 5)
+
+    told = [set(one) for one in lives]
+    # Every second pause is a quarter of an hour; from the sixth call on so many are expected that an hour pays.
+    assert told == [{"5m"}] * 6 + [{"1h"}] * 3
+    # Writing for an hour costs 6 dollars a million instead of 3.75, and the ceiling knows.
+    assert receipts[6].ceiling.pico - receipts[5].ceiling.pico > 5_000 * 2_000_000
+
+
+def test_pauses_that_no_cache_outlives_do_not_buy_an_hour() -> None:
+    clock, lives = FakeClock(), set[str]()
+
+    def answer(request: Any) -> ScriptedReply:
+        lives.update(one[MARK].get("ttl", "5m") for one in request.arguments["messages"] if MARK in one)
+        return ScriptedReply("ok", usage=USAGE)
+
+    guard = scripted_guard(answer, prices=PRICES, clock=clock)
+    messages = conversation()
+    with guard.run("agent"):
+        for turn in range(9):
+            guard.completion(CLAUDE, messages, max_tokens=100)
+            messages += [{"role": "assistant", "content": "yes"}, {"role": "user", "content": f"turn {turn}"}]
+            clock.advance(7_200)
+
+    assert lives == {"5m"}
+
+
+def test_what_an_hour_cost_is_taken_off_what_its_marks_saved() -> None:
+    usage = {
+        **USAGE,
+        "prompt_tokens_details": {
+            "cached_tokens": 5_000,
+            "cache_creation_token_details": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 500},
+        },
+    }
+    guard = scripted_guard(lambda _: ScriptedReply("ok", usage=usage), prices=PRICES)
+
+    with guard.run("agent"):
+        receipt = tg.receipt_of(guard.completion(CLAUDE, conversation(), max_tokens=100))
+
+    assert receipt is not None
+    (saving,) = receipt.savings
+    # 500 tokens written at 6 instead of 3 dollars a million.
+    assert saving.settled == tg.Money("0.0135") - tg.Money("0.0015")

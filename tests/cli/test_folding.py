@@ -71,6 +71,34 @@ def test_fold_says_all_of_it_as_json(cli: Any, prompt: str) -> None:
     assert float(read["usd_first"]) > float(read["usd_again"]) > 0
 
 
+def test_fold_says_what_the_cache_could_save(cli: Any, tmp_path: Path) -> None:
+    path, rules = tmp_path / "prompt.json", "Check the policy before you book a flight. " * 60
+    path.write_text(json.dumps([{"role": "system", "content": rules}, *conversation("ok")]), encoding="utf-8")
+    model = ["--model", "anthropic/claude-sonnet-4-5"]
+
+    plain = cli("fold", str(path), *model)
+    asked = cli("fold", str(path), *model, "--calls", "3", "--switch-to", "openai/gpt-5-mini", "--json")
+    unpriced = cli("fold", str(path), "--model", "nobody/knows", "--switch-to", "openai/gpt-5-mini")
+    silent = cli("fold", str(path), "--model", "nobody/knows")
+
+    assert "Filling the prefix up pays: the fixed prefix has" in plain.out
+    told = {one["kind"]: one for one in json.loads(asked.out)["advice"]}
+    assert set(told) == {"promotion", "switch"}
+    assert "less than reading them here; over 3 calls the change saves" in told["switch"]["sentence"]
+    assert (told["switch"]["pays"], float(told["switch"]["saved_usd"]) > 0) == (True, True)
+    assert (unpriced.code, silent.code) == (1, 0)
+    assert "nobody/knows" in unpriced.err
+
+
+def test_fold_asks_about_a_pause(cli: Any, tmp_path: Path) -> None:
+    path, rules = tmp_path / "prompt.json", "Check the policy before you book a flight. " * 400
+    path.write_text(json.dumps([{"role": "system", "content": rules}]), encoding="utf-8")
+
+    done = cli("fold", str(path), "--model", "anthropic/claude-sonnet-4-5", "--pause", "900")
+
+    assert "Keeping the cache alive pays: a pause of 900 s outlasts the cache: 3 pings" in done.out
+
+
 def test_nothing_to_fold_and_no_price_are_said(cli: Any, tmp_path: Path) -> None:
     path = tmp_path / "short.json"
     path.write_text(json.dumps(conversation("ok")), encoding="utf-8")
@@ -129,6 +157,25 @@ def test_the_report_of_savings_adds_up(cli: Any, books: str) -> None:
     )
     assert read["total"]["tokens_saved"] == sum(one["tokens_saved"] for one in read["rows"])
     assert "Only measured (observing or held out)" in done.out
+
+
+def test_runs_that_were_held_out_are_compared_with_those_that_were_not(cli: Any, tmp_path: Path) -> None:
+    path = str(tmp_path / "spend.db")
+    folding = tg.Folding("lossless", holdout=0.5)
+    with tg.Guard(database=path, backend=ScriptedBackend(lambda _: "ok"), prices=PRICES, prompt=folding) as guard:
+        for number in range(16):
+            with guard.run("agent"):
+                for _ in range(2 + number % 2):
+                    guard.completion("openai/cheap", conversation(json.dumps(ROWS)), max_tokens=50)
+
+    said = cli("report", "savings", "--database", path)
+    told = json.loads(cli("report", "savings", "--database", path, "--json").out)["holdout"]
+    none = json.loads(cli("report", "savings", "--database", path, "--until", "2020-01-01", "--json").out)
+
+    assert told["folded_runs"] + told["held_out_runs"] == 16
+    assert 2 <= told["steps_folded"] <= 3
+    assert f"Holdout: {told['folded_runs']} folded runs took" in " ".join(said.out.split())
+    assert none["holdout"] is None
 
 
 def test_savings_are_grouped_by_what_is_asked(cli: Any, books: str, tmp_path: Path) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from tokenguard.calls.cache_advice import cache_advice
 from tokenguard.calls.scope import current
 from tokenguard.core.folding import Folding, Level, LevelName
 from tokenguard.core.untrusted import mapping_of
 from tokenguard.counting.words import words_of
 from tokenguard.errors import Unpriceable
-from tokenguard.prompt.economy import cache_prices
+from tokenguard.prompt.economy import Advice, cache_prices
 from tokenguard.prompt.folder import Folded, Folder
 from tokenguard.prompt.markers import recovery_tool
 from tokenguard.prompt.report import FoldReport, by_stage
@@ -59,6 +60,43 @@ class Folds:
             counter=parts.counter,
             prices=parts.prices,
             at=parts.clock.now(),
+        )
+
+    def cache_advice(
+        self,
+        messages: Sequence[Any],
+        *,
+        model: str,
+        calls: int = 20,
+        pause_s: int | None = None,
+        switch_to: str | None = None,
+        output_tokens: int = 0,
+    ) -> tuple[Advice, ...]:
+        """What could be done about the provider's cache: fill a prefix up, ping through a pause, go on elsewhere.
+
+        Args:
+            messages: Of a chat, or items of the responses API.
+            model: Who reads them.
+            calls: Calls that are still to come while the cache lives, >= 1.
+            pause_s: Seconds until the next call; None: no pause is expected.
+            switch_to: Another model to go on with; None: none.
+            output_tokens: Of each answer, for the other model's price of them.
+
+        Raises:
+            BadAmount: a number that is too small.
+            Unpriceable: a model has no price.
+        """
+        parts = self._late.get()
+        return cache_advice(
+            messages,
+            model=model,
+            counter=parts.counter,
+            prices=parts.prices,
+            at=parts.clock.now(),
+            calls=calls,
+            pause_s=pause_s,
+            switch_to=switch_to,
+            output_tokens=output_tokens,
         )
 
     def unfold(self, marker: str) -> str | None:

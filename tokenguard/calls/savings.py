@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tokenguard.calls.effects import Book, Flow, ask
 from tokenguard.calls.fold_keeping import state_of
 from tokenguard.calls.folding import keep_whole
+from tokenguard.calls.marking import is_hour_gap
 from tokenguard.core import events
 from tokenguard.core.books import Status
 from tokenguard.core.savings import Saving, SavingSpend, together
@@ -114,6 +115,7 @@ def _noted(sent: Sent, booking: Booking, parts: Parts) -> tuple[SavingSpend, ...
     if attempt.content is not call.content and prices.marked == "marks" and booking.quality is Quality.REPORTED:
         found.append(marks_saved(usage, prices))
     _watch_cache(sent, usage, talk, prices, parts)
+    talk.hour_gaps += bool(talk.calls) and is_hour_gap(parts.clock.monotonic() - talk.sent_s, prices)
     talk.calls += 1
     talk.sent, talk.sent_s, talk.tokens = len(content), parts.clock.monotonic(), ours
     model = attempt.target.model

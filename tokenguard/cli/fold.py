@@ -18,17 +18,24 @@ from tokenguard.cli.terminal import document, output, say, show
 from tokenguard.core.folding import Folding
 from tokenguard.core.money import Money
 from tokenguard.core.untrusted import list_of, mapping_of
-from tokenguard.errors import SettingsError
+from tokenguard.errors import SettingsError, Unpriceable
 from tokenguard.prompt.places import places
 from tokenguard.reports.tables import Column, Table
 
 if TYPE_CHECKING:
+    from tokenguard.core.ports import PriceBook
+    from tokenguard.prompt.economy import Advice
     from tokenguard.prompt.report import FoldReport
 
 __all__ = ["fold"]
 
 _LINES: Final = 24
 """So many lines of a result are shown on each side, unless all are asked for."""
+_KINDS: Final = {
+    "promotion": "Filling the prefix up",
+    "keep_alive": "Keeping the cache alive",
+    "switch": "Switching the model",
+}
 _HOLDERS: Final = ("messages", "input", "history", "traj")
 
 
@@ -43,15 +50,22 @@ def fold(
     prices: Annotated[
         Path | None, typer.Option("--prices", envvar="TOKENGUARD_PRICES", help="Your own price file (TOML).")
     ] = None,
+    calls: Annotated[int, typer.Option("--calls", min=1, help="Calls to come while the cache lives.")] = 20,
+    pause_s: Annotated[int | None, typer.Option("--pause", min=1, help="Seconds until the next call.")] = None,
+    switch_to: Annotated[str | None, typer.Option("--switch-to", help="Another model to go on with.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what folding would make of a prompt. Nothing is sent or stored."""
+    """Show what folding would make of a prompt, and what its cache could save. Nothing is sent or stored."""
     messages = _read(file)
-    report = _folded(messages, model, level, prices)
+    book = _book(prices)
+    report = _folded(messages, model, level, book)
+    advice = _advice(messages, model, book, calls=calls, pause_s=pause_s, switch_to=switch_to)
     if as_json:
-        document(_json(report))
+        document({**_json(report), "advice": [_told(one) for one in advice]})
         return
     _say(report)
+    for one in advice:
+        say(f"{_KINDS[one.kind]} {'pays' if one.pays else 'does not pay'}: {one.sentence}")
     for change in _changed(messages, report):
         output().print(_beside(*change, whole=whole))
 
@@ -79,17 +93,55 @@ def _read(file: str) -> list[Any]:
     return messages
 
 
-def _folded(messages: list[Any], model: str, level: str, prices: Path | None) -> FoldReport:
+def _book(prices: Path | None) -> PriceBook:
+    from tokenguard.pricing.policy import Prices  # noqa: PLC0415
+
+    return Prices.of(prices)
+
+
+def _advice(
+    messages: list[Any], model: str, book: PriceBook, *, calls: int, pause_s: int | None, switch_to: str | None
+) -> tuple[Advice, ...]:
+    """Of a model without a price nothing is said, unless somebody asked."""
+    from tokenguard.calls.cache_advice import cache_advice  # noqa: PLC0415
+    from tokenguard.core.clock import SystemClock  # noqa: PLC0415
+    from tokenguard.counting.counter import Counter  # noqa: PLC0415
+
+    try:
+        return cache_advice(
+            messages,
+            model=model,
+            counter=Counter(),
+            prices=book,
+            at=SystemClock().now(),
+            calls=calls,
+            pause_s=pause_s,
+            switch_to=switch_to,
+        )
+    except Unpriceable:
+        if pause_s is None and switch_to is None:
+            return ()
+        raise
+
+
+def _told(advice: Advice) -> dict[str, Any]:
+    return {
+        "kind": advice.kind,
+        "pays": advice.pays,
+        "saved_usd": _usd(advice.saved_pico),
+        "sentence": advice.sentence,
+    }
+
+
+def _folded(messages: list[Any], model: str, level: str, book: PriceBook) -> FoldReport:
     from tokenguard.calls.folds import fold_report  # noqa: PLC0415  # the parts of a call take half a second to load
     from tokenguard.core.clock import SystemClock  # noqa: PLC0415
     from tokenguard.counting.counter import Counter  # noqa: PLC0415
-    from tokenguard.pricing.policy import Prices  # noqa: PLC0415
     from tokenguard.prompt.folder import Folder  # noqa: PLC0415
 
     recovery: Any = "shell" if level in ("safe", "gated") else "off"
     folding, clock, counter = Folding(cast("Any", level), recovery=recovery), SystemClock(), Counter()
     folder = Folder(folding, counter.count, clock.monotonic) if folding.level else None
-    book = Prices.of(prices)
     return fold_report(messages, model=model, folder=folder, counter=counter, prices=book, at=clock.now())
 
 

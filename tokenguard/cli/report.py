@@ -123,7 +123,8 @@ def savings(
         raise SettingsError(f"--by {by}: savings are grouped by {', '.join(SAVING_DIMENSIONS)}.")
     began, ends = _window(since, until)
     with opened(database) as ledger:
-        report = saving_report(ledger, cast("SavingBy", by), since=began, until=ends)
+        runs = ledger.folded_runs(since=began, until=ends)
+        report = saving_report(ledger, cast("SavingBy", by), since=began, until=ends, runs=runs)
         place = ledger.name
     if as_json:
         document({**report.json(), "ledger": place})
@@ -140,6 +141,8 @@ def savings(
     if report.measured:
         tokens = sum(one.tokens for one in report.measured)
         say(f"Only measured (observing or held out): {tokens:,} tokens that folding would have saved.")
+    if report.holdout:
+        say(f"Holdout: {report.holdout.sentence}")
 
 
 def _window(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:

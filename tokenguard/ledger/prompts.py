@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import sqlalchemy as sa
 
+from tokenguard.core.holdout import FoldedRun
 from tokenguard.core.money import Money
 from tokenguard.core.recovery import StoredText, digest_of
 from tokenguard.core.savings import SAVING_DIMENSIONS, Saving, SavingBy, SavingSpend, ordered
 from tokenguard.errors import LedgerConflict
 from tokenguard.ledger.prompt_schema import COUNTS, fold_state, original, saving
+from tokenguard.ledger.schema import spend_event
 from tokenguard.ledger.spending import PRUNED, event_day
 from tokenguard.ledger.tx import Tx
 
@@ -82,6 +84,15 @@ class SqlPrompts:
         """See `core.prompt_books.PromptBooks.savings`."""
         return self._database.read(lambda connection: _savings(connection, by, run_ids, since, until))
 
+    def folded_runs(self, *, since: datetime | None = None, until: datetime | None = None) -> tuple[FoldedRun, ...]:
+        """Run trees in which folding found something to do, with the calls that they sent.
+
+        Args:
+            since: Aware; runs with savings of then or later.
+            until: Aware; excluded.
+        """
+        return self._database.read(lambda connection: _folded_runs(connection, since, until))
+
 
 def _store(tx: Tx, texts: Sequence[StoredText]) -> None:
     # Over is what both clocks call over: a caller's that was set ahead would take everybody's originals away.
@@ -127,6 +138,25 @@ def _note(tx: Tx, savings: Sequence[Saving]) -> None:
         tx.run(insert, asdict(one))
 
 
+def _folded_runs(connection: sa.Connection, since: datetime | None, until: datetime | None) -> tuple[FoldedRun, ...]:
+    event = spend_event.c
+    folded = sa.func.max(sa.cast(_row.applied, sa.Integer))
+    removed = sa.func.sum(_row.tokens_before - _row.tokens_after)
+    # Cache marks change no result, and what was pruned has no runs.
+    of_runs = sa.select(_row.root_id, folded.label("folded"), removed.label("removed"))
+    of_runs = of_runs.where(_row.stage != "mark", _row.root_id.not_in(("", PRUNED)), *_within(since, until))
+    run = of_runs.group_by(_row.root_id).subquery()
+    steps = sa.func.count(event.id)
+    clause = sa.select(run.c.folded, steps, run.c.removed).join(spend_event, event.root_id == run.c.root_id)
+    clause = clause.group_by(run.c.root_id, run.c.folded, run.c.removed)
+    return tuple(FoldedRun(bool(yes), count, int(tokens)) for yes, count, tokens in connection.execute(clause))
+
+
+def _within(since: datetime | None, until: datetime | None) -> list[sa.ColumnElement[bool]]:
+    bounds = [] if since is None else [_row.at >= since]
+    return bounds if until is None else [*bounds, _row.at < until]
+
+
 def single_savings(before: datetime) -> sa.ColumnElement[bool]:
     """Rows from before that are not the sum of a day yet."""
     return sa.and_(_row.at < before, _row.run_id != PRUNED)
@@ -138,7 +168,9 @@ def add_up_savings(tx: Tx, before: datetime) -> None:
     keys = [event_day(tx.statements.dialect.name).label("day"), *(_row[name] for name in _KEPT)]
     sums = [sa.func.sum(_row[name]).label(name) for name in _SUMS]
     clause = sa.select(sa.func.min(_row.id).label("id"), *keys, *sums).where(old).group_by(*keys)
-    found = [dict(zip(("id", "day", *_KEPT, *_SUMS), one, strict=True)) for one in tx.select(clause)]
+    found: list[dict[str, Any]] = [
+        dict(zip(("id", "day", *_KEPT, *_SUMS), one, strict=True)) for one in tx.select(clause)
+    ]
     tx.write(sa.delete(saving).where(old))
     for one in found:
         one["at"] = datetime.fromisoformat(one.pop("day")).replace(tzinfo=UTC)
@@ -155,11 +187,7 @@ def _savings(
 ) -> tuple[SavingSpend, ...]:
     name = _row[SAVING_DIMENSIONS[by]]
     sums = [sa.func.sum(_row[one]) for one in _SUMS]
-    clause = sa.select(name, _row.applied, *sums).group_by(name, _row.applied)
-    if since is not None:
-        clause = clause.where(_row.at >= since)
-    if until is not None:
-        clause = clause.where(_row.at < until)
+    clause = sa.select(name, _row.applied, *sums).where(*_within(since, until)).group_by(name, _row.applied)
     if run_ids is not None:
         clause = clause.where(_row.run_id.in_(run_ids))
     rows: list[tuple[Any, ...]] = [tuple(one) for one in connection.execute(clause)]

@@ -45,7 +45,7 @@ def saved_in(
         settled = 0 if usage is None else _settled(entering, one.tokens_saved - entering, usage, prices, ours)
         if one.stage == "retire" and usage is not None:
             # Behind the first byte that changed everything is written to the cache again instead of read from it.
-            settled -= folded.broken * (prices.write - prices.read)
+            settled -= folded.broken * (_write(usage, prices) - prices.read)
         found.append(
             SavingSpend(
                 name=one.stage,
@@ -65,15 +65,22 @@ def saved_in(
 
 def marks_saved(usage: Usage, prices: CachePrices) -> SavingSpend:
     """What cache marks of ours saved in one call: reading instead of sending again, less what writing cost extra."""
-    written = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
-    pico = usage.cache_read_tokens * (prices.input - prices.read) - written * (prices.write - prices.input)
+    hour = prices.hourly()
+    extra = usage.cache_write_5m_tokens * (prices.write - prices.input)
+    extra += usage.cache_write_1h_tokens * (hour.write - hour.input)
+    pico = usage.cache_read_tokens * (prices.input - prices.read) - extra
     amount = Money.from_pico(pico)
     return SavingSpend("mark", True, 1, 0, 0, 0, 0, 0, amount, amount)  # noqa: FBT003  # it was sent
 
 
 def _settled(entering: int, staying: int, usage: Usage, prices: CachePrices, ours: int) -> int:
     writes = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens > 0
-    fresh = prices.write if writes else prices.input
+    fresh = _write(usage, prices) if writes else prices.input
     again = prices.read if usage.cache_read_tokens else fresh
     worth = entering * fresh + staying * again
     return worth * min(usage.input_total, ours) // max(1, ours)
+
+
+def _write(usage: Usage, prices: CachePrices) -> int:
+    """What a token costs that is written to the cache, for the life that this call's entries got."""
+    return (prices.hourly() if usage.cache_write_1h_tokens else prices).write

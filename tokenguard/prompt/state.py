@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from tokenguard.core.savings import SavingSpend
 from tokenguard.core.untrusted import field_of, list_of, mapping_of
@@ -32,6 +32,10 @@ class Conversation:
     """Of the last request, by our count."""
     cached: int = 0
     """Tokens of the last request that the provider read from its cache or wrote to it."""
+    hour_gaps: int = 0
+    """Calls that came when five minutes had passed since the one before, and no more than an hour."""
+    life: Literal["5m", "1h"] = "5m"
+    """How long what is marked shall live in the provider's cache."""
     retired: dict[str, Any] | None = None
     """Which results gave way, as `economy.retire` keeps it."""
 
@@ -90,7 +94,7 @@ class FoldState:
         """Go on where another process was; what has another shape, from another version, is left out."""
         whole_from, retired = kept.get("whole_from"), mapping_of(kept.get("retired"))
         self.whole_from = whole_from if type(whole_from) is int and whole_from >= 0 else None
-        self._recalled = {opening: dict(one) for opening, one in retired.items() if isinstance(one, Mapping)}
+        self._recalled = {opening: dict(mapping_of(one)) for opening, one in retired.items() if mapping_of(one)}
 
 
 def _digest(messages: Sequence[Any]) -> str:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tokenguard.core.holdout import HoldoutEffect, holdout_effect
 from tokenguard.core.savings import SavingSpend, together
 from tokenguard.reports.tables import Column, Table, aligned, visible
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
+    from tokenguard.core.holdout import FoldedRun
     from tokenguard.core.ports import Ledger
     from tokenguard.core.savings import SavingBy
 
@@ -28,6 +31,8 @@ class SavingReport:
     """What was sent so, what saved most first."""
     measured: tuple[SavingSpend, ...]
     """What was only measured: guards that observe, and runs that were held out."""
+    holdout: HoldoutEffect | None = None
+    """Steps of folded runs against those that were not; None: too few of either."""
 
     @property
     def total(self) -> SavingSpend:
@@ -65,16 +70,30 @@ class SavingReport:
             "rows": [row.json() for row in self.rows],
             "total": self.total.json(),
             "measured": [row.json() for row in self.measured],
+            "holdout": self.holdout.json() if self.holdout else None,
         }
 
 
 def saving_report(
-    ledger: Ledger, by: SavingBy = "stage", *, since: datetime | None = None, until: datetime | None = None
+    ledger: Ledger,
+    by: SavingBy = "stage",
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    runs: Iterable[FoldedRun] = (),
 ) -> SavingReport:
-    """Ask a ledger."""
+    """Ask a ledger.
+
+    Args:
+        ledger: Whose books.
+        by: The dimension.
+        since: Aware; None: from the beginning.
+        until: Aware; excluded.
+        runs: Of the same time, to compare folded ones with those that were held out.
+    """
     found = ledger.savings(by, since=since, until=until)
-    applied = tuple(one for one in found if one.applied)
-    return SavingReport(by, since, until, applied, tuple(one for one in found if not one.applied))
+    applied, measured = (tuple(one for one in found if one.applied is sent) for sent in (True, False))
+    return SavingReport(by, since, until, applied, measured, holdout_effect(runs))
 
 
 def _percent(one: SavingSpend) -> str:

@@ -18,7 +18,7 @@ from tokenguard.prompt.economy.gate import (
     rewrite_gain_pico,
     token_value_pico,
 )
-from tokenguard.prompt.economy.marks import MarkedPrompt, hour_pays, mark, marking_pays
+from tokenguard.prompt.economy.marks import Life, MarkedPrompt, hour_pays, mark, marking_pays
 from tokenguard.prompt.economy.prices import CachePrices, cache_prices
 from tokenguard.prompt.economy.retire import Block, Retired, retire
 from tokenguard.prompt.economy.rules import CacheRules, cache_rules
@@ -30,6 +30,7 @@ __all__ = [
     "CacheRules",
     "Candidate",
     "Cut",
+    "Life",
     "MarkedPrompt",
     "Outlook",
     "Retired",

@@ -122,10 +122,10 @@ def switch(
     once = prefix * (go_write - stay_read)
     each = growth * (stay_write - go_write) + output * (stay.output - go.output)
     saved = requests * each + (requests - 1) * prefix * (stay_read - go_read) - once
-    word = "saves" if saved > 0 else "costs"
+    word, more = "saves" if saved > 0 else "costs", "less" if once < 0 else "more"
     sentence = (
-        f"the other model's cache is cold: writing {prefix:,} tokens there costs {dollars(once)} more than reading "
-        f"them here; over {_calls(requests)} the change {word} {dollars(abs(saved))}."
+        f"the other model's cache is cold: writing {prefix:,} tokens there costs {dollars(abs(once))} {more} than "
+        f"reading them here; over {_calls(requests)} the change {word} {dollars(abs(saved))}."
     )
     return Advice("switch", saved > 0, saved, sentence)
 
