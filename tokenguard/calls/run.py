@@ -122,6 +122,9 @@ class Run:
 
     def receipt(self) -> Receipt:
         """What the run cost up to now, everything below it included, as the ledger has it."""
+        if self._node is not None:
+            # What its last calls saved waits for the end of the run, and nobody should miss it here.
+            drive(save(self._node, self._parts), self._parts)
         receipt = run_receipt(self._parts.ledger, self.id)
         if receipt is None:
             raise SetupError(f"run {self._name!r} has not begun: there is nothing to receipt.")
