@@ -12,6 +12,7 @@ TokenguardError(RuntimeError)         stable `.code`, facts as fields, picklable
 │  ├─ HeadroomBusy                    calls in flight hold the room that is left
 │  ├─ CallTooLarge                    the smallest form of this call is above a whole cap
 │  ├─ LoopBlocked                     it would repeat what gave the same before
+│  ├─ NoEndpoint                      none of the endpoints may answer it now
 │  ├─ Unpriceable                     no price for a bucket that this call may fill
 │  └─ NoActiveRun                     strict mode, and the call is outside any run
 ├─ AnswerInvalid                      a structured answer does not fit its schema; it was paid for
@@ -62,6 +63,7 @@ __all__ = [
     "LoopDetected",
     "MissingExtra",
     "NoActiveRun",
+    "NoEndpoint",
     "PruneRefused",
     "RunRevoked",
     "SchemaMismatch",
@@ -223,6 +225,19 @@ class LoopBlocked(SpendRefused):
     repeats: int
     evidence: dict[str, Any]
     wasted: Any
+
+
+class NoEndpoint(SpendRefused):
+    """None of the endpoints may answer this call now.
+
+    `.private` says whether it is kept for local ones; `.dropped` has a sentence for each that was left out, and
+    `.retry_in_s` when asking again makes sense (None: not before something is changed).
+    """
+
+    code = "no_endpoint"
+    private: bool
+    dropped: tuple[str, ...]
+    retry_in_s: float | None
 
 
 class Unpriceable(SpendRefused):
