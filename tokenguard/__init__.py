@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         LoopBlocked,
         LoopDetected,
         NoActiveRun,
+        NoEndpoint,
         RunRevoked,
         SetupError,
         SpendRefused,
@@ -50,6 +51,10 @@ if TYPE_CHECKING:
     from tokenguard.pricing.policy import Prices
     from tokenguard.prompt.structured.prompts import Example, StructuredPrompt
     from tokenguard.prompt.structured.tools import tools_as_text
+    from tokenguard.routing.endpoints import Endpoint, Rates
+    from tokenguard.routing.policies import Policy
+    from tokenguard.routing.route import Route, Routing
+    from tokenguard.routing.spill import SpillRule
 
 __version__ = "0.1.0"
 
@@ -63,6 +68,7 @@ __all__ = [
     "CallReceipt",
     "CallTooLarge",
     "DepthExceeded",
+    "Endpoint",
     "Example",
     "FanOutExceeded",
     "Folding",
@@ -77,12 +83,18 @@ __all__ = [
     "Loops",
     "Money",
     "NoActiveRun",
+    "NoEndpoint",
+    "Policy",
     "Prices",
+    "Rates",
     "Receipt",
+    "Route",
+    "Routing",
     "RunRevoked",
     "SetupError",
     "SpendRefused",
     "SpendStopped",
+    "SpillRule",
     "StructuredPrompt",
     "TokenguardError",
     "UnattributedSpend",
@@ -98,6 +110,13 @@ __all__ = [
 # Where each name lives. Modules are loaded when a name is first used (PEP 562), so that a program which imports us
 # and does nothing with it pays nothing.
 _HOMES = {
+    "NoEndpoint": "tokenguard.errors",
+    "SpillRule": "tokenguard.routing.spill",
+    "Routing": "tokenguard.routing.route",
+    "Route": "tokenguard.routing.route",
+    "Policy": "tokenguard.routing.policies",
+    "Rates": "tokenguard.routing.endpoints",
+    "Endpoint": "tokenguard.routing.endpoints",
     "Answer": "tokenguard.calls.asking",
     "receipt_of": "tokenguard.calls.receipts",
     "events": "tokenguard.core",

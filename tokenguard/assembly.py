@@ -23,14 +23,16 @@ from tokenguard.errors import Unpriceable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from tokenguard.calls.routes import Routes
     from tokenguard.config.settings import Settings
     from tokenguard.core.allowance import Exchange, Exchanged
     from tokenguard.core.clock import Clock
     from tokenguard.core.ids import Ids
-    from tokenguard.core.ports import Backend, Ledger, TokenCounter
+    from tokenguard.core.ports import Backend, Ledger, PriceBook, TokenCounter
     from tokenguard.errors import TokenguardError
     from tokenguard.ledger.journal import Replayed
     from tokenguard.prompt.folder import Folder
+    from tokenguard.routing.route import Route
 
 __all__ = ["Ports", "assemble", "open_ledger"]
 
@@ -46,6 +48,7 @@ class Ports:
     backend: Backend | None = None
     ledger: Ledger | None = None
     clock: Clock | None = None
+    routes: Mapping[str, Route] | None = None
 
 
 def assemble(guard: object, given: Mapping[str, Any], *, hub: Hub, ids: Ids, ports: Ports) -> tuple[Parts, Settings]:
@@ -93,10 +96,28 @@ def assemble(guard: object, given: Mapping[str, Any], *, hub: Hub, ids: Ids, por
         baggage_hosts=hosts_of(settings.baggage_hosts),
         trust_baggage=settings.trust_baggage,
         folder=_folder(settings.folding(), counter, clock),
+        routes=_routes(ports.routes, book, clock),
     )
 
     record(hub, parts.ledger, ids, _submitter(parts))
     return parts, settings
+
+
+def _routes(routes: Mapping[str, Route] | None, prices: PriceBook, clock: Clock) -> Routes | None:
+    if not routes:
+        return None
+    from tokenguard.backends.polling import places_of, poll  # noqa: PLC0415
+    from tokenguard.calls.routes import Routes  # noqa: PLC0415
+
+    options = {model: route.options or {} for model, route in routes.items()}
+    every_s = min(route.poll_s for route in routes.values())
+
+    def begin_polling(begun: Routes) -> None:
+        places = places_of(begun.routers, options)
+        if places:
+            poll(places, every_s=every_s, clock=clock)
+
+    return Routes(routes, prices, clock, begin_polling)
 
 
 def _folder(folding: Folding, counter: TokenCounter, clock: Clock) -> Folder | None:

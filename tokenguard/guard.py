@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from tokenguard.core.ids import Ids
     from tokenguard.core.ports import Backend, Ledger
     from tokenguard.pricing.policy import Prices
+    from tokenguard.routing.route import Route
 
 __all__ = ["Guard"]
 
@@ -75,6 +76,8 @@ class Guard(Asks, Calls, Folds, Corrections):
         loops: When repetition is steered, blocked and stopped; False switches its rules off. Goes over the ladder's.
         prompt: What is done to prompts before they are sent: a level (`"off"`, `"compact"`, `"lossless"`), or a
             `Folding`. `"compact"` unless given: JSON results without blanks, terminal codes removed.
+        routes: Who answers for a model's name: own hardware first, the cloud for the burst, private data nowhere else
+            (docs/routing.md). What one call asks of its route is the option `routing=Routing(...)`.
         baggage_hosts: Hosts that are sent the current run's token, as W3C baggage; exact names, `"host"` or
             `"host:port"`.
         trust_baggage: `join_baggage` believes what callers of this service send.
@@ -104,6 +107,7 @@ class Guard(Asks, Calls, Folds, Corrections):
         ladder: Ladder | None = None,
         loops: Loops | bool | None = None,
         prompt: LevelName | Folding | None = None,
+        routes: Mapping[str, Route] | None = None,
         baggage_hosts: Sequence[str] | None = None,
         trust_baggage: bool | None = None,
         backend: Backend | None = None,
@@ -128,7 +132,7 @@ class Guard(Asks, Calls, Folds, Corrections):
             "trust_baggage": trust_baggage,
         }
         self._budget, self._unattributed = budget, unattributed
-        self._ports = Ports(prices=prices, backend=backend, ledger=ledger, clock=clock)
+        self._ports = Ports(prices=prices, backend=backend, ledger=ledger, clock=clock, routes=routes)
         self._hub = Hub()
         self._ids: Ids = ids or RandomIds()
         self._late = LateParts(self._build)

@@ -113,6 +113,8 @@ def _without_tools(options: dict[str, Any]) -> dict[str, Any]:
 def _card(
     target: Target, parts: Parts, now: datetime, *, capped_usd: bool
 ) -> tuple[PriceCard | None, Unpriceable | None]:
+    if target.choice is not None and target.choice.endpoint.own and parts.routes is not None:
+        return parts.routes.own_card(target.choice.endpoint), None
     base = target.options.get("base_model")
     try:
         return parts.prices.card(target.model, at=now, base_model=base if isinstance(base, str) else None), None

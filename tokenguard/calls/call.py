@@ -14,7 +14,10 @@ from tokenguard.core.untrusted import list_of, mapping_of
 from tokenguard.errors import SetupError
 
 if TYPE_CHECKING:
+    from tokenguard.calls.routes import Routed
     from tokenguard.prompt.folder import Folded
+    from tokenguard.routing import Choice
+    from tokenguard.routing.route import Routing
 
 __all__ = ["CONTENT", "Applied", "Call", "Target", "other_target", "targets_of"]
 
@@ -32,6 +35,8 @@ class Target:
     model: str
     options: Mapping[str, Any]
     terms: Terms
+    choice: Choice | None = None
+    """The endpoint of a route; None: the caller named this model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,12 @@ class Call:
     """The content without a note of ours, where one was added; else `content` itself."""
     folded: Applied | None = None
     """What was done to the content before any note; None: nothing."""
+    routing: Routing | None = None
+    """What it asks of its route."""
+    routed: Routed | None = None
+    """Its place in a route; None: it has none."""
+    is_rerouted: bool = False
+    """A budget has reached its reroute rung."""
 
     def __post_init__(self) -> None:
         if self.given is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tokenguard.calls.call import targets_of
@@ -12,6 +13,7 @@ from tokenguard.calls.drive import adrive, drive
 from tokenguard.calls.flow import Opened, guarded
 from tokenguard.calls.iterate import AsyncStream, Stream
 from tokenguard.errors import SetupError
+from tokenguard.routing.route import Routing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -92,6 +94,12 @@ class Calls:
     ) -> Call:
         if self._closed:
             raise SetupError("this guard was closed; make a new one.")
+        routing = options.get("routing")
+        if routing is not None:
+            options = {name: value for name, value in options.items() if name != "routing"}
+            if not isinstance(routing, Routing):
+                raise SetupError(f"routing={routing!r}: give Routing(private=..., tier=..., deadline_s=...).")
         targets = targets_of(operation, model, content, options, parts.terms)
         paying = self._home.paying(model)
-        return call_in(paying, operation, content, targets, parts=parts, opened_by=opened_by, prompt_id=prompt_id)
+        call = call_in(paying, operation, content, targets, parts=parts, opened_by=opened_by, prompt_id=prompt_id)
+        return call if routing is None else replace(call, routing=routing)

@@ -74,11 +74,13 @@ def _rerouted(call: Call, share: int, parts: Parts) -> Call:
     if (target.model, target.options) == (asked.model, asked.options) or not _priced(target, call, parts):
         return call
     _tell(call, Rung.REROUTE, {"share_percent": share // 10_000, "asked": asked.model, "answers": target.model}, parts)
-    return replace(call, targets=(target, *call.targets[1:])) if parts.enforce else call
+    return replace(call, targets=(target, *call.targets[1:]), is_rerouted=True) if parts.enforce else call
 
 
 def _priced(target: Target, call: Call, parts: Parts) -> bool:
     """Whether another model has a price; without one the model that was asked for answers, and somebody is told."""
+    if parts.routes is not None and parts.routes.of(target.model) is not None:
+        return True
     base = target.options.get("base_model")
     try:
         parts.prices.card(target.model, at=parts.clock.now(), base_model=base if isinstance(base, str) else None)

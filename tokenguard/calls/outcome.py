@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from tokenguard.calls.routes import route_facts
 from tokenguard.core.account import Amounts
 from tokenguard.core.books import Booking, Status
 from tokenguard.core.money import Money
@@ -207,6 +208,7 @@ def _answer(
         ttft_ms=None if sent.first_s is None else _milliseconds(sent.first_s - sent.began_s),
         endpoint=sent.attempt.endpoint,
         would_have=_would_have(sent),
+        **route_facts(sent, known.get("usage"), parts),
         **known,
     )
 
@@ -226,6 +228,7 @@ def _failed(sent: Sent, failure: Failure, parts: Parts) -> Booking:
         error_status=failure.status,
         error_request_id=failure.request_id,
         would_have=_would_have(sent),
+        **route_facts(sent, None, parts),
     )
 
 

@@ -28,6 +28,7 @@ from tokenguard.loops.semantic import Embedder
 from tokenguard.prompt.state import FoldState
 
 if TYPE_CHECKING:
+    from tokenguard.calls.routes import Routes
     from tokenguard.errors import SpendStopped
     from tokenguard.prompt.folder import Folder
 
@@ -87,6 +88,8 @@ class Parts:
     """What finds answers similar, by the folder of its model."""
     folder: Folder | None = None
     """Makes prompts smaller; None: they are sent as they come."""
+    routes: Routes | None = None
+    """Who answers for which model's name; None: nobody but the model itself."""
     folding_outside: FoldState = field(default_factory=FoldState)
     """What was done to prompts outside any run."""
     shares: Shares = field(default_factory=Shares)

@@ -19,7 +19,7 @@ from tokenguard.core.untrusted import list_of
 from tokenguard.core.usage import Quality
 from tokenguard.errors import TokenguardError
 from tokenguard.prompt.economy import cache_prices
-from tokenguard.prompt.savings import marks_saved, saved_in
+from tokenguard.prompt.savings import marks_saved, route_saved, saved_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,13 +96,23 @@ def is_due(node: Node | None, parts: Parts) -> bool:
 
 
 def _noted(sent: Sent, booking: Booking, parts: Parts) -> tuple[SavingSpend, ...]:
+    state = state_of(sent.attempt.call, parts)
+    found = [*_folded(sent, booking, state, parts), *route_saved(booking)]
+    model = sent.attempt.target.model
+    _add(state, {(one.name, model, one.applied): one for one in found}, parts)
+    state.unsaved_calls += bool(found)
+    state.scope = sent.attempt.call.scope
+    return tuple(found)
+
+
+def _folded(sent: Sent, booking: Booking, state: FoldState, parts: Parts) -> list[SavingSpend]:
+    """What folding and cache marks saved, and what the provider's cache holds since."""
     attempt = sent.attempt
     call, card = attempt.call, attempt.card
     content = list_of(call.asked)
     usage = booking.usage
     if parts.folder is None or card is None or not content or usage is None or booking.status not in _ANSWERED:
-        return ()
-    state = state_of(call, parts)
+        return []
     talk = state.conversation(list_of(call.given))
     ours = _tokens(sent, content, talk, parts) if call.folded else 0
     prices = cache_prices(card, input_tokens=usage.input_total)
@@ -118,11 +128,7 @@ def _noted(sent: Sent, booking: Booking, parts: Parts) -> tuple[SavingSpend, ...
     talk.hour_gaps += bool(talk.calls) and is_hour_gap(parts.clock.monotonic() - talk.sent_s, prices)
     talk.calls += 1
     talk.sent, talk.sent_s, talk.tokens = len(content), parts.clock.monotonic(), ours
-    model = attempt.target.model
-    _add(state, {(one.name, model, one.applied): one for one in found}, parts)
-    state.unsaved_calls += bool(found)
-    state.scope = call.scope
-    return tuple(found)
+    return found
 
 
 def _tokens(sent: Sent, content: Sequence[Any], talk: Conversation, parts: Parts) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 from tokenguard.calls.effects import Book, Flow, ask
 from tokenguard.calls.outcome import Sent, dropped, rejected, unresolved
 from tokenguard.calls.receipts import run_receipt
+from tokenguard.calls.routes import count_out
 from tokenguard.calls.savings import is_due, note_savings, save
 from tokenguard.core import events
 from tokenguard.core.books import Booking, Settled, Status
@@ -38,6 +39,7 @@ def settled(sent: Sent, booking: Booking, parts: Parts) -> Flow[CallReceipt]:
     """Book an outcome, wake who waits for the room, and tell the sinks."""
     hold = sent.attempt.hold
     parts.watch.closed(hold.id)
+    count_out(sent, booking, parts)
     if booking.status is not Status.REJECTED:
         _last_words_spoken(sent)
     try:
@@ -86,6 +88,7 @@ def returned(sent: Sent, parts: Parts) -> Flow[None]:
     booking = dropped(sent, parts, note="never sent")
     hold_id = sent.attempt.hold.id
     parts.watch.closed(hold_id)
+    count_out(sent, None, parts)
 
     def give_back(ledger: Ledger) -> None:
         try:
@@ -149,6 +152,7 @@ def _stopped(error: SpendStopped, node: Node | None, parts: Parts) -> None:
 def kept(sent: Sent, booking: Booking, parts: Parts) -> Flow[None]:
     """Leave the hold standing; a ledger that is away keeps it anyway, by not hearing of this."""
     parts.watch.closed(sent.attempt.hold.id)
+    count_out(sent, booking, parts)
     try:
         yield from ask(Book(lambda ledger: ledger.keep(sent.attempt.hold.id, booking)))
     except LedgerError as away:
@@ -254,6 +258,7 @@ def warnings(state: AccountState, settled: Amounts, *, at: datetime, run_id: str
 
 def _receipt(sent: Sent, booking: Booking, parts: Parts) -> CallReceipt:
     cost = booking.ceiling_pico if booking.status is Status.UNRESOLVED else booking.amounts.usd_pico
+    choice, elsewhere = sent.attempt.target.choice, booking.counterfactual_pico
     return CallReceipt(
         attempt_id=sent.attempt.hold.id,
         model=sent.attempt.target.model,
@@ -268,4 +273,7 @@ def _receipt(sent: Sent, booking: Booking, parts: Parts) -> CallReceipt:
         attempts=sent.attempt.facts.attempt,
         ledger=parts.ledger.name,
         run_id=sent.attempt.facts.run_id,
+        endpoint=choice.endpoint.name if choice else None,
+        route=choice.sentence if choice else None,
+        first_choice=None if elsewhere is None else Money.from_pico(elsewhere),
     )

@@ -194,6 +194,14 @@ class Booking:
     would_have: str | None = None
     """In observe mode: the code of the error that enforcing would have raised."""
     note: str | None = None
+    route: str | None = None
+    """Why a route chose this endpoint, such as `own` or `spill`; None: nothing was routed."""
+    first_choice: str | None = None
+    """The model that the caller named."""
+    counterfactual_pico: int | None = None
+    """What the same tokens would have cost there, by its price; an estimate, because it might have written others."""
+    internal_pico: int | None = None
+    """What they cost with the price of own hardware spread over its tokens."""
 
 
 @dataclass(frozen=True, slots=True)

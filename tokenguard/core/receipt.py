@@ -38,6 +38,12 @@ class CallReceipt:
     run_id: str | None
     savings: tuple[SavingSpend, ...] = ()
     """What each stage of folding saved in this call; those that were only measured are marked so."""
+    endpoint: str | None = None
+    """Which endpoint of a route answered; None: nothing was routed."""
+    route: str | None = None
+    """Why it did, with the predicted time to the first token, as a sentence."""
+    first_choice: Money | None = None
+    """What the same tokens would have cost at the model that was asked for; an estimate."""
 
     @property
     def usd(self) -> Decimal:
@@ -294,7 +300,8 @@ def _saved(receipt: Receipt) -> list[str]:
     if not applied:
         return []
     stages = ", ".join(f"{_plain(one.name)} {one.settled}" for one in applied)
-    return [f"saved: {receipt.saved} by {sum(one.tokens for one in applied):,} tokens less ({stages})"]
+    tokens = sum(one.tokens for one in applied)
+    return [f"saved: {receipt.saved}{f' by {tokens:,} tokens less' if tokens else ''} ({stages})"]
 
 
 def _count(number: int, noun: str) -> str:

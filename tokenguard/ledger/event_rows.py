@@ -62,6 +62,10 @@ _PLAIN: Final = (
     "error_request_id",
     "would_have",
     "note",
+    "route",
+    "first_choice",
+    "counterfactual_pico",
+    "internal_pico",
 )
 """Fields of `Booking` that are columns of the same name and need no conversion."""
 _facts_values: Final = attrgetter(*_FACTS)
@@ -108,13 +112,15 @@ def kept_json(booking: Booking) -> Row:
 def kept_of(json: Mapping[str, Any], at: datetime) -> Booking:
     """What `kept_json` wrote."""
     rate = json["output_tps"]
+    # A hold from before an upgrade does not say what the schema came to know since.
+    plain: Row = {name: json.get(name) for name in _PLAIN}
     return Booking(
         at,
         Status.UNRESOLVED,
         Quality.ASSUMED,
         Amounts(),
         output_tps=None if rate is None else Decimal(rate),
-        **{name: json[name] for name in _PLAIN},
+        **plain,
     )
 
 
@@ -126,7 +132,7 @@ def event_row(event: BookedEvent, *, sign: int = 1) -> Row:
     usage = booking.usage if sign > 0 else None
     row = facts_json(facts)
     row.update(zip(_PLAIN, _plain_values(booking), strict=True))
-    for name in ("stated_pico", "computed_pico"):
+    for name in ("stated_pico", "computed_pico", "counterfactual_pico", "internal_pico"):
         row[name] = None if row[name] is None else sign * row[name]
     row.update(
         id=event.id,

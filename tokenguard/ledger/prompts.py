@@ -142,9 +142,11 @@ def _folded_runs(connection: sa.Connection, since: datetime | None, until: datet
     event = spend_event.c
     folded = sa.func.max(sa.cast(_row.applied, sa.Integer))
     removed = sa.func.sum(_row.tokens_before - _row.tokens_after)
-    # Cache marks change no result, and what was pruned has no runs.
+    # Cache marks and routes change no result, and what was pruned has no runs.
     of_runs = sa.select(_row.root_id, folded.label("folded"), removed.label("removed"))
-    of_runs = of_runs.where(_row.stage != "mark", _row.root_id.not_in(("", PRUNED)), *_within(since, until))
+    of_runs = of_runs.where(
+        _row.stage.not_in(("mark", "route")), _row.root_id.not_in(("", PRUNED)), *_within(since, until)
+    )
     run = of_runs.group_by(_row.root_id).subquery()
     steps = sa.func.count(event.id)
     clause = sa.select(run.c.folded, steps, run.c.removed).join(spend_event, event.root_id == run.c.root_id)

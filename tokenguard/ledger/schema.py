@@ -36,7 +36,7 @@ __all__ = [
     "window_slice",
 ]
 
-SCHEMA_VERSION: Final = "0009"
+SCHEMA_VERSION: Final = "0010"
 """The newest revision in `migrations/versions`. Revisions are numbered, so that older and newer can be told apart."""
 
 VERSION_TABLE: Final = "tg_schema_version"
@@ -280,6 +280,10 @@ spend_event: Final = sa.Table(
     _text("error_request_id", null=True),
     _text("would_have", null=True),
     _text("note", null=True),
+    _text("route", null=True),
+    _text("first_choice", null=True),
+    _pico("counterfactual_pico", null=True),
+    _pico("internal_pico", null=True),
     sa.Index("tg_spend_event_root", "root_id"),
     sa.Index("tg_spend_event_at", "at"),
     sqlite_with_rowid=False,

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 
 from tokenguard.core.money import Money
 from tokenguard.core.savings import SavingSpend
+from tokenguard.core.usage import Quality
 from tokenguard.prompt.economy import forecast, token_value_pico
 from tokenguard.prompt.report import by_stage
 
 if TYPE_CHECKING:
+    from tokenguard.core.books import Booking
     from tokenguard.core.usage import Usage
     from tokenguard.prompt.economy import CachePrices
     from tokenguard.prompt.folder import Folded
 
-__all__ = ["marks_saved", "saved_in"]
+__all__ = ["marks_saved", "route_saved", "saved_in"]
 
 
 def saved_in(
@@ -71,6 +73,19 @@ def marks_saved(usage: Usage, prices: CachePrices) -> SavingSpend:
     pico = usage.cache_read_tokens * (prices.input - prices.read) - extra
     amount = Money.from_pico(pico)
     return SavingSpend("mark", True, 1, 0, 0, 0, 0, 0, amount, amount)  # noqa: FBT003  # it was sent
+
+
+def route_saved(booking: Booking) -> tuple[SavingSpend, ...]:
+    """What answering elsewhere saved against the model that was asked for; below zero where that was dearer.
+
+    The other model's price is for the tokens that this one wrote, so it is an estimate, and only told of answers whose
+    tokens were counted.
+    """
+    elsewhere = booking.counterfactual_pico
+    if elsewhere is None or booking.quality is not Quality.REPORTED:
+        return ()
+    amount = Money.from_pico(elsewhere - booking.amounts.usd_pico)
+    return (SavingSpend("route", True, 1, 0, 0, 0, 0, 0, amount, amount),)  # noqa: FBT003  # it was sent
 
 
 def _settled(entering: int, staying: int, usage: Usage, prices: CachePrices, ours: int) -> int:

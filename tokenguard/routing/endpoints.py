@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from tokenguard.core.ladder import Rung
+from tokenguard.core.money import Money
 from tokenguard.errors import BadAmount, SettingsError
 from tokenguard.routing.schedule import Schedule
 
 __all__ = ["FREE", "Capability", "Endpoint", "Need", "Prior", "Rates", "Tier"]
+
+_MILLION: Final = 1_000_000
 
 Tier: TypeAlias = Literal["small", "large"]
 Capability: TypeAlias = Literal["tools", "json", "vision"]
@@ -22,9 +25,25 @@ class Rates:
     input_pico: int
     output_pico: int
 
+    @classmethod
+    def per_million(cls, input: str, output: str) -> Rates:  # noqa: A002  # what price pages call it
+        """Rates as price pages list them: dollars per million tokens, as decimal strings.
+
+        Raises:
+            BadAmount: one of them is no amount of dollars, or finer than a pico-dollar per token.
+        """
+        return cls(*(_per_token(one) for one in (input, output)))
+
     def cost_pico(self, prompt_tokens: int, output_tokens: int) -> int:
         """What so many tokens cost."""
         return prompt_tokens * self.input_pico + output_tokens * self.output_pico
+
+
+def _per_token(per_million: str) -> int:
+    pico, rest = divmod(Money(per_million).pico, _MILLION)
+    if rest:
+        raise BadAmount(f"{per_million!r} dollars a million is finer than a pico-dollar per token; give six decimals.")
+    return pico
 
 
 FREE: Final = Rates(0, 0)

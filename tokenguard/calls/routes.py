@@ -1,0 +1,366 @@
+"""Routing in a guarded call: after the ladder, before the price. Endpoints in order become the call's targets.
+
+A call is counted in at its endpoint when its money is held, and out when its attempt has ended, however it ended. What
+a private call asks for is checked where targets are made and once more where they are counted in.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from tokenguard.calls.call import other_target
+from tokenguard.core.books import Booking, Status
+from tokenguard.core.forks import renew_in_children
+from tokenguard.core.ladder import Rung
+from tokenguard.core.marks import part_kinds
+from tokenguard.core.price import PriceCard, Rates
+from tokenguard.core.usage import INPUT_METERS, OUTPUT_METERS, Meter
+from tokenguard.errors import NoEndpoint, SettingsError, Unpriceable
+from tokenguard.routing import Drop, Endpoint, Need, Outcome, Reason, Router, minute_of_week, refusal
+from tokenguard.routing.endpoints import Rates as EndpointRates
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from tokenguard.calls.call import Call, Target
+    from tokenguard.calls.outcome import Sent
+    from tokenguard.calls.parts import Parts
+    from tokenguard.core.clock import Clock
+    from tokenguard.core.ports import PriceBook
+    from tokenguard.core.usage import Usage
+    from tokenguard.routing import Plan, Ticket
+    from tokenguard.routing.route import Route
+
+__all__ = ["Routes", "count_in", "count_out", "route_facts", "routed"]
+
+_EXPECTED_TOKENS: Final = 256
+_SOON_S: Final = 0.5
+_WARM_S: Final = 300.0
+_SESSIONS_MAX: Final = 10_000
+_IMAGES: Final = frozenset({"image_url", "input_image", "image"})
+_BUSY: Final = 429
+_CALLERS_FAULT: Final = range(400, 500)
+_TIMEOUTS: Final = frozenset({408})
+_OURS: Final = frozenset({"CancelledError", "GeneratorExit", "KeyboardInterrupt", "SystemExit"})
+"""Errors by which a caller ends a call."""
+
+
+class Routes:
+    """All routes of one guard: who may answer, what is known of them, and which calls are on their way.
+
+    Args:
+        routes: By the model's name that callers use.
+        prices: Says what clouds cost that are named only.
+        clock: The guard's.
+        begin_polling: Starts to read the endpoints' metrics; called before the first decision, and again in a child.
+
+    Raises:
+        SettingsError: a cloud that is named only has no price.
+    """
+
+    def __init__(
+        self,
+        routes: Mapping[str, Route],
+        prices: PriceBook,
+        clock: Clock,
+        begin_polling: Callable[[Routes], None] = lambda _: None,
+    ) -> None:
+        self.routes = dict(routes)
+        self._clock, self._begin_polling = clock, begin_polling
+        self.routers = {
+            model: Router(
+                [_endpoint(one, prices, model) for one in route.endpoints], route.policy, at_s=clock.monotonic()
+            )
+            for model, route in self.routes.items()
+        }
+        self._cards: dict[Endpoint, PriceCard] = {}
+        self._sessions: dict[tuple[str, str], tuple[int, float]] = {}
+        self.renew_lock()
+        renew_in_children(self)
+
+    def renew_lock(self) -> None:
+        """In a forked child: see `core.forks`. The parent's calls are its own, and its poller stayed there."""
+        self._lock = threading.Lock()
+        self._open: dict[str, tuple[Router, Ticket]] = {}
+        self._is_polling = False
+
+    def of(self, model: str) -> Router | None:
+        """The router of a model's name."""
+        return self.routers.get(model)
+
+    def poll(self) -> None:
+        """Begin to read metrics, once in a process."""
+        with self._lock:
+            if self._is_polling:
+                return
+            self._is_polling = True
+        self._begin_polling(self)
+
+    def own_card(self, endpoint: Endpoint) -> PriceCard:
+        """The price card of own hardware: what one more token costs there, which may be nothing."""
+        card = self._cards.get(endpoint)
+        if card is None:
+            card = self._cards[endpoint] = _card(endpoint, endpoint.billed)
+        return card
+
+    def warm_tokens(self, model: str, session: str | None, prompt_tokens: int) -> int:
+        """How much of a session's prompt its replica has probably kept."""
+        tokens, at_s = self._sessions.get((model, session or ""), (0, 0.0))
+        is_warm = session is not None and self._clock.monotonic() - at_s < _WARM_S
+        return min(tokens, prompt_tokens) if is_warm else 0
+
+    def remember(self, model: str, session: str | None, prompt_tokens: int) -> None:
+        """A session's prompt was sent."""
+        if session is None:
+            return
+        key = model, session
+        with self._lock:
+            self._sessions.pop(key, None)
+            self._sessions[key] = prompt_tokens, self._clock.monotonic()
+            while len(self._sessions) > _SESSIONS_MAX:
+                self._sessions.pop(next(iter(self._sessions)))
+
+    def open(self, hold_id: str, router: Router, ticket: Ticket) -> None:
+        """A call is on its way."""
+        with self._lock:
+            self._open[hold_id] = router, ticket
+
+    def close(self, hold_id: str, outcome: Outcome) -> None:
+        """It ended; of calls that are not known, and of those that ended before, nothing happens."""
+        with self._lock:
+            known = self._open.pop(hold_id, None)
+        if known is not None:
+            router, ticket = known
+            router.end(ticket, outcome, at_s=self._clock.monotonic())
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """A call's place in a route."""
+
+    model: str
+    """The name that the caller used."""
+    router: Router
+    plan: Plan
+    session: str | None
+
+
+def routed(call: Call, parts: Parts) -> Call:
+    """The call with the endpoints of its route as targets, in order; its own fallbacks stay behind them.
+
+    Observing leaves calls where they are, but what is private stays local all the same.
+
+    Raises:
+        NoEndpoint: none may answer now; above all none that is local, where the call is private.
+    """
+    asked, routes = call.targets[0], parts.routes
+    router = None if routes is None else routes.of(asked.model)
+    private = _is_private(call, parts)
+    if routes is None or router is None or call.operation not in ("chat", "responses"):
+        if private:
+            raise NoEndpoint(
+                f"this call is private and {asked.model!r} has no route. Give Guard(routes={{{asked.model!r}: "
+                "Route([Endpoint(..., local=True)])}), or call without the privacy tag.",
+                private=True,
+                dropped=(),
+                retry_in_s=None,
+            )
+        return call
+    if not parts.enforce and not private:
+        return call
+    routes.poll()
+    need = _need(call, asked, router, parts, private=private)
+    plan = router.route(need, at_s=parts.clock.monotonic(), minute=minute_of_week(parts.clock.now()))
+    options = routes.routes[asked.model].options or {}
+    targets = tuple(
+        replace(_target(one.endpoint, options.get(one.endpoint.name, {}), asked, call, parts), choice=one)
+        for one in plan.choices
+    )
+    own_fallbacks = () if private else call.targets[1:]
+    place = Routed(asked.model, router, plan, need.prefix_key)
+    return replace(call, targets=(*targets, *own_fallbacks), routed=place)
+
+
+def count_in(sent: Sent, parts: Parts) -> bool:
+    """Count a call in at its endpoint; False: its room, its probe or the spill budget went to another one meanwhile."""
+    target, place = sent.attempt.target, sent.attempt.call.routed
+    if place is None or target.choice is None or parts.routes is None:
+        return True
+    ticket = place.router.begin(place.plan, target.choice, at_s=parts.clock.monotonic())
+    if ticket is None:
+        return False
+    parts.routes.open(sent.attempt.hold.id, place.router, ticket)
+    parts.routes.remember(place.model, place.session, place.plan.need.prompt_tokens)
+    return True
+
+
+def count_out(sent: Sent, booking: Booking | None, parts: Parts) -> None:
+    """Tell its router how an attempt ended; None: it was never sent."""
+    if parts.routes is not None and sent.attempt.call.routed is not None:
+        parts.routes.close(sent.attempt.hold.id, _outcome(booking))
+
+
+def left_over(call: Call) -> NoEndpoint:
+    """Every endpoint of the plan went to other calls, or shut, before this one was counted in."""
+    assert call.routed is not None, "only routed calls are counted in"
+    plan = call.routed.plan
+    gone = tuple(Drop(one.endpoint.name, Reason.SHUT, _SOON_S) for one in plan.choices)
+    return refusal(plan._replace(choices=(), dropped=(*plan.dropped, *gone)))
+
+
+def route_facts(sent: Sent, usage: Usage | None, parts: Parts) -> dict[str, Any]:
+    """What a booking says of its route: why this endpoint, and what the first choice and the hardware would cost.
+
+    The price of the first choice is for the same tokens; another model might have written more or fewer.
+    """
+    target, place = sent.attempt.target, sent.attempt.call.routed
+    if place is None or target.choice is None:
+        return {}
+    facts: dict[str, Any] = {"route": str(target.choice.why), "first_choice": place.model}
+    if usage is None:
+        return facts
+    first = _first_card(place, sent, parts)
+    internal = _card(target.choice.endpoint, target.choice.endpoint.effective)
+    try:
+        facts["counterfactual_pico"] = None if first is None else first.cost(usage)
+    except Unpriceable:
+        facts["counterfactual_pico"] = None
+    facts["internal_pico"] = internal.cost(usage)
+    return facts
+
+
+def _first_card(place: Routed, sent: Sent, parts: Parts) -> PriceCard | None:
+    """Of the model that was asked for; else of the dearest cloud that the route names, which is what it stands for."""
+    at = sent.attempt.hold.at
+    for model in (place.model, *(one.model for one in _clouds(place.router))):
+        try:
+            return parts.prices.card(model, at=at)
+        except Unpriceable:
+            continue
+    return None
+
+
+def _clouds(router: Router) -> Iterator[Endpoint]:
+    yield from sorted(
+        (one for one in router.snapshot.fleet.endpoints if not one.own),
+        key=lambda one: (-one.billed.output_pico, one.name),
+    )
+
+
+def _is_private(call: Call, parts: Parts) -> bool:
+    if call.routing is not None and call.routing.private:
+        return True
+    return parts.routes is not None and any(one.is_private(call.scope) for one in parts.routes.routes.values())
+
+
+def _need(call: Call, asked: Target, router: Router, parts: Parts, *, private: bool) -> Need:
+    routing, node = call.routing, call.node
+    session = routing.session if routing and routing.session else node.root_id if node else None
+    prompt = _prompt_tokens(call, asked, router, parts)
+    given = asked.terms.output_given
+    expected = routing.output_tokens if routing and routing.output_tokens else min(given or _EXPECTED_TOKENS, 256)
+    assert parts.routes is not None, "a router belongs to routes"
+    return Need(
+        call_id=call.id,
+        prompt_tokens=prompt,
+        output_tokens=expected,
+        output_tokens_max=given,
+        uses=frozenset(_used(call, asked)),
+        private=private,
+        tier=routing.tier if routing else None,
+        deadline_s=routing.deadline_s if routing else None,
+        prefix_key=session,
+        warm_tokens=parts.routes.warm_tokens(asked.model, session, prompt),
+        rung=Rung.REROUTE if call.is_rerouted else None,
+    )
+
+
+def _prompt_tokens(call: Call, asked: Target, router: Router, parts: Parts) -> int:
+    """By the counter's bound for the first endpoint's model; what cannot be seen counts nothing here."""
+    model = router.snapshot.fleet.endpoints[0].model
+    schemas, instructions = asked.terms.schemas, asked.options.get("instructions")
+    if call.operation == "chat":
+        prompt = parts.counter.read(model, call.messages, schemas)
+    else:
+        prompt = parts.counter.read_input(model, call.content, instructions=instructions, schemas=schemas)
+    return 0 if prompt.bound is None else prompt.bound.tokens
+
+
+def _used(call: Call, asked: Target) -> Iterator[Any]:
+    options = asked.options
+    if options.get("tools"):
+        yield "tools"
+    if options.get("response_format") or options.get("text"):
+        yield "json"
+    if any(not _IMAGES.isdisjoint(part_kinds(one)) for one in call.messages):
+        yield "vision"
+
+
+def _target(endpoint: Endpoint, over: Mapping[str, Any], asked: Target, call: Call, parts: Parts) -> Target:
+    where = {"api_base": endpoint.api_base} if endpoint.api_base else {}
+    found = other_target({"model": endpoint.model, **where, **over}, asked, call.operation, parts.terms)
+    # The caller's own number of retries was taken out of the options before.
+    return replace(found, terms=replace(found.terms, retries=asked.terms.retries))
+
+
+def _endpoint(given: Endpoint | str, prices: PriceBook, route: str) -> Endpoint:
+    if not isinstance(given, str):
+        return given
+    try:
+        card = prices.card(given)
+    except Unpriceable as unknown:
+        raise SettingsError(
+            f"route {route!r} names {given!r}, which has no price: {unknown.sentence} Or give an Endpoint with "
+            "marginal=Rates(...).",
+            endpoint=given,
+        ) from unknown
+    rates = EndpointRates(card.rates[Meter.INPUT] or 0, card.rates[Meter.OUTPUT] or 0)
+    return Endpoint(
+        given,
+        given,
+        marginal=rates,
+        context_tokens=card.context_tokens,
+        can=frozenset({"tools", "json", "vision"}),
+    )
+
+
+def _card(endpoint: Endpoint, rates: EndpointRates) -> PriceCard:
+    """A card with one rate for all that is read, and one for all that is written."""
+    by_meter: dict[Meter, int | None] = {
+        **dict.fromkeys(INPUT_METERS, rates.input_pico),
+        **dict.fromkeys(OUTPUT_METERS, rates.output_pico),
+    }
+    return PriceCard(
+        id=f"endpoint/{endpoint.name}/{rates.input_pico}.{rates.output_pico}",
+        model=endpoint.model,
+        provider=endpoint.model.partition("/")[0],
+        source="override",
+        version="endpoint",
+        rates=Rates.of(by_meter),
+        context_tokens=endpoint.context_tokens,
+        output_tokens_max=endpoint.context_tokens,
+        free=not (rates.input_pico or rates.output_pico),
+    )
+
+
+def _outcome(booking: Booking | None) -> Outcome:
+    """What a router learns from an attempt that ended."""
+    if booking is None:
+        return Outcome("cancelled", cost_pico=0)
+    total_s = (booking.duration_ms or 0) / 1_000
+    ttft_s = None if booking.ttft_ms is None else booking.ttft_ms / 1_000
+    output = booking.usage.output_total if booking.usage else 0
+    cost_pico: int | None = booking.amounts.usd_pico
+    if booking.status in (Status.OK, Status.CACHE_HIT):
+        return Outcome("ok", total_s, ttft_s, output, cost_pico)
+    if booking.status is Status.UNRESOLVED:
+        ended_by_us = booking.error_class in _OURS
+        return Outcome("cancelled" if ended_by_us else "fault", total_s, ttft_s, cost_pico=None)
+    if booking.status is Status.CLOSED or (booking.error_class is None and booking.error_status is None):
+        return Outcome("cancelled", total_s, ttft_s, output, cost_pico)
+    if booking.error_status == _BUSY:
+        return Outcome("busy", total_s, cost_pico=cost_pico)
+    is_callers = booking.error_status in _CALLERS_FAULT and booking.error_status not in _TIMEOUTS
+    return Outcome("caller" if is_callers else "fault", total_s, cost_pico=cost_pico)
