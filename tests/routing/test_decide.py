@@ -228,6 +228,7 @@ def test_a_pressed_replica_hands_cold_sessions_on_and_keeps_warm_ones() -> None:
     warm = fleet.route(call(prefix_key="s", warm_tokens=900), at_s=1.0)
 
     assert cold.choices[0].endpoint.name != place
+    assert (cold.choices[0].why, warm.choices[0].why) == (Why.OWN, Why.HOME)
     assert hardly.choices[0].endpoint.name != place
     assert (warm.choices[0].endpoint.name, warm.choices[0].uncached_tokens) == (place, 100)
 
@@ -350,4 +351,4 @@ def test_each_choice_says_why() -> None:
     first, second = (one.sentence for one in fleet.route(call(), at_s=0.0).choices)
 
     assert first == "gpu-a: own hardware holds its target; first token predicted in 0.75 s."
-    assert second == "cloud: it answers if those before it fail; first token predicted in 0.50 s."
+    assert second == "cloud: it answers if those before it fail; first token predicted in 0.65 s."

@@ -63,6 +63,16 @@ def test_own_hardware_costs_nothing_more_and_keeps_its_internal_rate_beside() ->
     assert Rates(2, 3).cost_pico(10, 100) == 320
 
 
+def test_an_endpoint_says_what_to_put_over_a_calls_arguments() -> None:
+    assert cloud().options == {"model": "openai/gpt-5-mini"}
+    assert gpu(api_base="http://h/v1").options == {"model": "hosted_vllm/llama", "api_base": "http://h/v1"}
+
+
+def test_a_cloud_that_nobody_measured_is_believed_to_read_faster_than_own_hardware() -> None:
+    assert cloud().speed.prefill_tps > gpu().speed.prefill_tps
+    assert cloud(prior=Prior(ttft_s=9.0)).speed.ttft_s == 9.0
+
+
 def test_own_hardware_is_not_local_unless_somebody_says_so() -> None:
     assert not Endpoint("rented", "hosted_vllm/llama", own=True).local
 

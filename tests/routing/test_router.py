@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from routing.fleets import call, calm, cloud, gpu, names, router
 
+from tokenguard.core.ports import Failure
 from tokenguard.errors import NoEndpoint, SettingsError
-from tokenguard.routing import Choice, How, Outcome, Router, Ticket
+from tokenguard.routing import Choice, How, Outcome, Router, Ticket, how_of
 
 
 def begun(found: Router, at_s: float = 0.0, **more: object) -> Ticket:
@@ -34,6 +35,28 @@ def test_three_faults_open_the_breaker_and_a_probe_closes_it() -> None:
     fleet.end(probe, Outcome("ok", 0.1, 0.1, 2), at_s=1.2)
 
     assert names(fleet.route(call(), at_s=1.2))[0] == "gpu-a"
+
+
+@pytest.mark.parametrize(
+    ("status", "retryable", "retry_after_s", "how"),
+    [
+        (429, True, None, "busy"),
+        (429, False, None, "fault"),  # A quota that is spent.
+        (529, True, None, "busy"),
+        (503, True, 2.0, "busy"),
+        (503, True, None, "fault"),
+        (500, True, None, "fault"),
+        (400, False, None, "caller"),
+        (401, False, None, "fault"),
+        (None, True, None, "fault"),  # No connection.
+    ],
+)
+def test_an_error_is_the_endpoints_the_callers_or_a_sign_of_load(
+    *, status: int | None, retryable: bool, retry_after_s: float | None, how: How
+) -> None:
+    failure = Failure(billed=False, retryable=retryable, error_class="E", status=status, retry_after_s=retry_after_s)
+
+    assert how_of(failure) == how
 
 
 @pytest.mark.parametrize("how", ["caller", "cancelled"])
