@@ -47,7 +47,7 @@ fmt: .venv/.synced  ## format, and repair what lint can repair
 	$(BIN)/ruff check --fix
 
 # One after the other, all of them even where one is below its bar; `make bench BENCHES=lag` runs one.
-BENCHES ?= imports price counting ledger busy allowances fleet_curve calls lag memory
+BENCHES ?= imports price counting ledger busy allowances fleet_curve calls lag memory routing
 bench: .venv/.synced  ## measure our own bars, as ratios within one run, and keep the figures in benchmarks/results
 	@failed=""; for name in $(BENCHES); do \
 	  options=--write; test $$name != memory || options="--write --million"; \

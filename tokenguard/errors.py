@@ -228,14 +228,9 @@ class LoopBlocked(SpendRefused):
 
 
 class NoEndpoint(SpendRefused):
-    """None of the endpoints may answer this call now.
-
-    `.private` says whether it is kept for local ones; `.dropped` has a sentence for each that was left out, and
-    `.retry_in_s` when asking again makes sense (None: not before something is changed).
-    """
+    """No endpoint may answer now: `.private`, `.dropped` (a sentence each), `.retry_in_s` (None: change something)."""
 
     code = "no_endpoint"
-    private: bool
     dropped: tuple[str, ...]
     retry_in_s: float | None
 

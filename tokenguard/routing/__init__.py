@@ -17,7 +17,7 @@ from tokenguard.routing.schedule import Schedule, minute_of_week, read_schedule
 from tokenguard.routing.signals import STALE_AFTER_S, Signals
 from tokenguard.routing.slo import Breach, Slo, SloReading, SloWindow
 from tokenguard.routing.spill import SpillRule
-from tokenguard.routing.standing import Outcome, Snapshot, Standing, Ticket
+from tokenguard.routing.standing import How, Outcome, Snapshot, Standing, Ticket, how_of
 
 __all__ = [
     "FREE",
@@ -33,6 +33,7 @@ __all__ = [
     "Endpoint",
     "Fleet",
     "Forecast",
+    "How",
     "Judged",
     "Need",
     "Order",
@@ -58,6 +59,7 @@ __all__ = [
     "counterfactual",
     "curve_of",
     "decide",
+    "how_of",
     "minute_of_week",
     "perfect_scores",
     "read_metrics",

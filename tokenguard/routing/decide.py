@@ -172,7 +172,8 @@ def _own_first(case: _Case, own: list[_Own], clouds: list[_Cloud]) -> tuple[list
         rest = (
             sorted(holding) if len(holding) >= most - 1 else sorted(holding) + sorted(one for one in own if not one[4])
         )
-        chosen = [_own_choice(case, first, Why.OWN if case.need.prefix_key is None else Why.HOME)]
+        is_home = case.need.prefix_key is not None and first == min(own)
+        chosen = [_own_choice(case, first, Why.HOME if is_home else Why.OWN)]
         chosen += [_own_choice(case, one, Why.FALLBACK) for one in rest[: most - 1]]
         return _with_clouds(case, chosen, clouds, Why.FALLBACK), cut
     if not own:
@@ -196,9 +197,11 @@ def _spills(case: _Case, best: _Own, clouds: list[_Cloud]) -> tuple[bool, int]:
     if cost_pico is None:
         return False, cut
     standing = case.snapshot.standings[place]
-    busy_s = standing.forecast(case.at_s).busy_s(uncached, case.need.output_tokens)
+    forecast = standing.forecast(case.at_s)
+    busy_s = forecast.busy_s(uncached, case.need.output_tokens)
     score = cost_pico * _US // max(1, round(busy_s * _US))
-    late = ttft_s > case.policy.ttft_s or not standing.pressed
+    fits = uncached + case.need.output_tokens <= forecast.room_tokens
+    late = ttft_s > case.policy.ttft_s or not fits
     share = share_permille(1.0 if late else standing.pressure, case.policy.spill)
     cut = cut_after(cut, score, share)
     return late or score <= cut, cut

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from tokenguard.core.ladder import Rung
@@ -64,6 +64,11 @@ class Prior:
     output_tps: float = 40.0
 
 
+_OWN_PRIOR: Final = Prior()
+_CLOUD_PRIOR: Final = Prior(ttft_s=0.6, prefill_tps=20_000.0, output_tps=60.0)
+"""An assumption, held until a cloud was measured: too slow a guess, and a late call would never try it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One place that answers.
@@ -83,7 +88,7 @@ class Endpoint:
         max_concurrent: Calls of this process at a time; None: no limit.
         schedule: When it may be used; None: always.
         kv_tokens: Tokens its KV cache holds, where its metrics do not say.
-        prior: Its speed until it is measured.
+        prior: Its speed until it is measured; None: `Prior()` where it is own, something faster for a cloud.
     """
 
     name: str
@@ -100,7 +105,7 @@ class Endpoint:
     max_concurrent: int | None = None
     schedule: Schedule | None = None
     kv_tokens: int | None = None
-    prior: Prior = field(default_factory=Prior)
+    prior: Prior | None = None
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -129,8 +134,23 @@ class Endpoint:
                 raise BadAmount(
                     f"Endpoint {self.name!r} has {what}={size}; give at least 1, or leave it out.", endpoint=self.name
                 )
-        if min(self.prior.ttft_s, self.prior.prefill_tps, self.prior.output_tps) <= 0:
-            raise BadAmount(f"Endpoint {self.name!r} has a prior that is not above zero: {self.prior}.")
+        speed = self.speed
+        if min(speed.ttft_s, speed.prefill_tps, speed.output_tps) <= 0:
+            raise BadAmount(
+                f"Endpoint {self.name!r} has a prior that is not above zero ({speed}); give seconds and tokens per "
+                "second above 0, or leave it out.",
+                endpoint=self.name,
+            )
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The model and its address as LiteLLM's arguments, to put over those of a call."""
+        return {"model": self.model} if self.api_base is None else {"model": self.model, "api_base": self.api_base}
+
+    @property
+    def speed(self) -> Prior:
+        """What is believed of it until it is measured."""
+        return self.prior or (_OWN_PRIOR if self.own else _CLOUD_PRIOR)
 
     @property
     def billed(self) -> Rates:

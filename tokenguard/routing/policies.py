@@ -53,7 +53,7 @@ class Why(StrEnum):
     OWN = "own"
     """Own hardware that holds its target."""
     HOME = "home"
-    """The own replica that the session's prefix belongs to, as far as it holds its target."""
+    """The own replica that the session's prefix belongs to."""
     SPILL = "spill"
     """Own endpoints are pressed, and this call is among the cheapest to send away."""
     STAYS = "stays"

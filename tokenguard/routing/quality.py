@@ -73,9 +73,20 @@ class Curve:
         """Mean share of the gap that is recovered; drawing lots has 0.5."""
         return (self.area - self.points[0].quality) / self.gap
 
-    def least(self, recovered: float) -> CurvePoint:
-        """The point with the smallest share of strong calls that recovers so much of the gap, 0..1."""
-        return next(one for one in self.points if self.recovered(one) >= recovered - 1e-12)
+    def least_share(self, recovered: float) -> float:
+        """The smallest share of strong calls that recovers so much of the gap, 0..1: CPT.
+
+        Between two points by a line: among equal scores lots are drawn.
+        """
+        if recovered <= 0:
+            return 0.0
+        for before, after in pairwise(self.points):
+            low, high = self.recovered(before), self.recovered(after)
+            if high >= recovered:
+                return before.strong_share + (after.strong_share - before.strong_share) * (recovered - low) / (
+                    high - low
+                )
+        return 1.0
 
 
 def curve_of(questions: Sequence[Judged]) -> Curve:

@@ -46,7 +46,3 @@ class Signals:
     hit_share: float | None = None
     rejections: int = 0
     asleep: bool = False
-
-    def is_fresh(self, at_s: float) -> bool:
-        """Whether it is believed at an instant."""
-        return at_s - self.at_s <= STALE_AFTER_S

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final, Literal, NamedTuple, TypeAlias
 
+from tokenguard.core.ports import Failure
 from tokenguard.routing.breaker import CLOSED, Breaker, begin, fail, forget, succeed
 from tokenguard.routing.endpoints import Endpoint
 from tokenguard.routing.fleet import Fleet
@@ -26,11 +27,15 @@ from tokenguard.routing.predict import (
 from tokenguard.routing.signals import STALE_AFTER_S, Signals
 from tokenguard.routing.spill import Bucket, is_pressed
 
-__all__ = ["How", "Outcome", "Snapshot", "Standing", "Ticket", "after", "begun", "heard", "standing_of"]
+__all__ = ["How", "Outcome", "Snapshot", "Standing", "Ticket", "after", "begun", "heard", "how_of", "standing_of"]
 
 How: TypeAlias = Literal["ok", "fault", "busy", "caller", "cancelled"]
 """How a call ended: well; the endpoint failed; it turned the call away; the request was wrong; we ended it."""
 
+_TOO_MANY: Final = 429
+_UNAVAILABLE: Final = 503
+_OVERLOADED: Final = 529
+_CALLERS: Final = frozenset({400, 413, 422})
 _BUSY_S: Final = 1.0
 _BUSY_S_MAX: Final = 60.0
 
@@ -54,6 +59,20 @@ class Outcome:
     output_tokens: int = 0
     cost_pico: int | None = None
     retry_after_s: float | None = None
+
+
+def how_of(failure: Failure) -> How:
+    """How a call ended that a provider answered with an error.
+
+    Turned away: 429 that may be tried again, 529, and 503 with a time to come back. The caller's: 400, 413 and 422. All
+    else is the endpoint's fault, wrong keys and missing models too: nobody should be sent there.
+    """
+    status = failure.status
+    if (status == _TOO_MANY and failure.retryable) or status == _OVERLOADED:
+        return "busy"
+    if status == _UNAVAILABLE and failure.retry_after_s is not None:
+        return "busy"
+    return "caller" if status in _CALLERS else "fault"
 
 
 class Ticket(NamedTuple):
@@ -127,7 +146,7 @@ class Snapshot:
 
 def standing_of(endpoint: Endpoint, policy: Policy, at_s: float) -> Standing:
     """An endpoint of which nothing is known yet."""
-    return _worked_out(endpoint, learned_of(endpoint.prior), CLOSED, _NEW, policy, at_s)
+    return _worked_out(endpoint, learned_of(endpoint.speed), CLOSED, _NEW, policy, at_s)
 
 
 def heard(standing: Standing, signals: Signals, policy: Policy) -> Standing:
