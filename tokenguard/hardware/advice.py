@@ -165,7 +165,7 @@ def quantization_table(
     found: list[QuantizationRow] = []
     for name, quantization in QUANTIZATIONS.items():
         plan = _tried(shape, where, replace(serving, quantization=name))
-        if plan is not None:
+        if plan is not None and plan.quantization == name:
             found.append(
                 QuantizationRow(
                     quantization=plan.quantization,

@@ -1,10 +1,10 @@
 """Memory that is neither weights nor KV cache: the largest step, the sampler, CUDA graphs, communication.
 
 vLLM measures the first two at start, with a dummy step of `batched_tokens` tokens and a dummy sampling of
-`sequences_max` rows, and gives the cache what is left (`determine_available_memory` in vllm/v1/worker/gpu_worker.py). The formulae here
-say what it will measure. Their constants were fitted to 18 measurements of vLLM 0.19 on an H100 that the llm-d planner
-published (docs/accuracy/vllm-v0.19.0-accuracy-report.md in llm-d-incubation/llm-d-planner) and give 17 of them back
-within 5 %; docs/hardware.md has them side by side. A measurement of one's own replaces them by value.
+`sequences_max` rows, and gives the cache what is left (`determine_available_memory` in vllm/v1/worker/gpu_worker.py).
+The formulae here say what it will measure. Their constants were fitted to 19 measurements of vLLM 0.19 on an H100 that
+the llm-d planner published (docs/accuracy/vllm-v0.19.0-accuracy-report.md in llm-d-incubation/llm-d-planner) and give
+18 of them back within 5 %; the 19th, a model with images, within 6 %. A measurement of one's own replaces them by value.
 """
 
 from __future__ import annotations

@@ -122,10 +122,10 @@ def chosen_quantization(shape: ModelShape, machine: Gpu | Cpu, serving: Serving)
     asked = serving.quantization
     chosen = find_quantization(asked) if isinstance(asked, str) else asked
     stored = shape.stored
-    if stored is not None and chosen is not None and chosen.number_format != stored.number_format:
+    if stored is not None and chosen is not None and chosen.name not in _same_as(stored.name):
         raise SettingsError(
-            f"the checkpoint is stored as {stored.name} and cannot be served as {chosen.name}: leave quantization= out, "
-            "or take the config.json of the 16-bit checkpoint.",
+            f"the checkpoint is stored as {stored.name} and cannot be served as {chosen.name}: leave quantization= "
+            "out, or take the config.json of the 16-bit checkpoint.",
             stored=stored.name,
             quantization=chosen.name,
         )
@@ -141,6 +141,11 @@ def chosen_quantization(shape: ModelShape, machine: Gpu | Cpu, serving: Serving)
             quantization=chosen.name,
         )
     return chosen
+
+
+def _same_as(stored: str) -> frozenset[str]:
+    """Names under which vLLM serves a stored format: it has one word for all of fp8."""
+    return frozenset({"fp8", "fp8_block"} if stored.startswith("fp8") else {stored})
 
 
 def check_parallel(shape: ModelShape, tensor_parallel: int) -> None:

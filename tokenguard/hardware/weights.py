@@ -91,9 +91,8 @@ def stage_bytes(
         tensor_parallel: GPUs that share each matrix of the stage, >= 1.
     """
     first, last = layers.start == 0, layers.stop == shape.layers
-    return _bytes(
-        (one.on_one_of(tensor_parallel) for one in _matrices(shape, layers, first=first, last=last)), quantization
-    )
+    whole = _matrices(shape, layers, first=first, last=last)
+    return _bytes((quantization.loaded(one.on_one_of(tensor_parallel)) for one in whole), quantization)
 
 
 def _bytes(matrices: Iterator[Matrix], quantization: Quantization) -> dict[Part, int]:
