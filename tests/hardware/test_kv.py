@@ -73,12 +73,18 @@ def test_the_rarer_kind_gives_the_size_of_the_groups() -> None:
     assert layout == KvLayout(16, 16 * 10 * 2 * 16 * 128 * 2, (1_024,) * 6 + (None,))
 
 
-def test_nearly_equal_numbers_form_groups_of_the_larger() -> None:
-    kinds = ["sliding_attention"] * 10 + ["full_attention"] * 9
+@pytest.mark.parametrize(
+    ("windowed", "full", "size", "windows"), [(13, 9, 13, (128, None)), (12, 8, 8, (128, 128, None))]
+)
+def test_nearly_equal_numbers_form_groups_of_the_larger(
+    windowed: int, full: int, size: int, windows: tuple[int | None, ...]
+) -> None:
+    kinds = ["sliding_attention"] * windowed + ["full_attention"] * full
+    shape = shape_of("gpt-oss-20b", num_hidden_layers=windowed + full, layer_types=kinds)
 
-    layout = kv_layout(shape_of("gpt-oss-20b", num_hidden_layers=19, layer_types=kinds), range(19))
+    layout = kv_layout(shape, range(windowed + full))
 
-    assert layout == KvLayout(16, 16 * 10 * 2 * 8 * 64 * 2, (128, None))
+    assert layout == KvLayout(16, 16 * size * 2 * 8 * 64 * 2, windows)
 
 
 # llm-d-incubation/llm-d-planner, docs/accuracy at commit fbd68515: its planner took layers × bytes for every token and

@@ -1,7 +1,8 @@
 """What one GPU has: memory, bandwidth, arithmetic, and kernels for low precision.
 
-As of 2026-11. Memory is what CUDA reports to a program, rounded down to a tenth of a GiB, not what stands on the box: a
-card sold with "80 GB" has 79.1 GiB, and vLLM plans with those. Arithmetic is dense (without sparsity).
+As of 2026-11. Memory is what a program sees ("total capacity" in PyTorch's messages), rounded down to a tenth of a GiB,
+not what stands on the box: one sold with "80 GB" has 79.1 GiB, and vLLM plans with those. Bandwidth and arithmetic are
+those of the vendor's data sheet named above each row, dense (without sparsity).
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ GPUS: Final[tuple[Gpu, ...]] = (
     # NVIDIA L4 data sheet: 24 GB GDDR6 at 300 GB/s, bf16 242 and fp8 485 with sparsity.
     _gpu("L4", "ada", 21.9, 300, 121, 242),
     # NVIDIA RTX 6000 Ada data sheet: 48 GB GDDR6 at 960 GB/s; fp8 1,457 with sparsity.
-    _gpu("RTX 6000 Ada", "ada", 47.3, 960, 364.2, 728.5),
+    _gpu("RTX 6000 Ada", "ada", 47.4, 960, 364.2, 728.5),
     # NVIDIA Ada architecture white paper: 24 GB GDDR6X at 1,008 GB/s; fp32 accumulation.
     _gpu("RTX 4090", "ada", 23.5, 1_008, 165.2, 330.3),
     # NVIDIA A100 data sheet, SXM4 80 GB: HBM2e at 2,039 GB/s, bf16 312. Memory as PyTorch reports it: 79.15 GiB.
@@ -119,7 +120,7 @@ GPUS: Final[tuple[Gpu, ...]] = (
     # NVIDIA A40 data sheet: 48 GB GDDR6 with ECC at 696 GB/s, dense bf16 149.7.
     _gpu("A40", "ampere", 44.3, 696, 149.7),
     # NVIDIA RTX A6000 data sheet: 48 GB GDDR6 at 768 GB/s, dense bf16 154.8.
-    _gpu("RTX A6000", "ampere", 47.3, 768, 154.8),
+    _gpu("RTX A6000", "ampere", 47.4, 768, 154.8),
     # NVIDIA A10 data sheet: 24 GB GDDR6 at 600 GB/s, dense bf16 125.
     _gpu("A10", "ampere", 21.9, 600, 125),
     # NVIDIA A10G data sheet (Amazon EC2 G5): the same memory, dense bf16 70.
@@ -129,7 +130,7 @@ GPUS: Final[tuple[Gpu, ...]] = (
     # NVIDIA T4 data sheet: 16 GB GDDR6 at 320 GB/s, fp16 65; no bf16.
     _gpu("T4", "turing", 14.5, 320, 65),
     # AMD Instinct MI300X data sheet: 192 GB HBM3 at 5.3 TB/s, dense bf16 1,307.4 and fp8 2,614.9.
-    _gpu("MI300X", "cdna3", 191.5, 5_300, 1_307.4, 2_614.9),
+    _gpu("MI300X", "cdna3", 191.6, 5_300, 1_307.4, 2_614.9),
 )
 """The table; the first row of a name stands for it where nothing says which of several is meant."""
 

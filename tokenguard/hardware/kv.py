@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["KvLayout", "kv_bytes_per_token", "kv_layout"]
 
 _NUMBER_BYTES: Final = {"auto": 2, "bfloat16": 2, "float16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
-_NEARLY_EQUAL: Final = 1.25
+_NEARLY_EQUAL: Final = 1.5
 """Kinds of layers whose counts differ by less form groups of the larger count instead of the smaller (vLLM)."""
 
 

@@ -4,7 +4,7 @@ vLLM measures the first two at start, with a dummy step of `batched_tokens` toke
 `sequences_max` rows, and gives the cache what is left (`determine_available_memory` in vllm/v1/worker/gpu_worker.py).
 The formulae here say what it will measure. Their constants were fitted to 19 measurements of vLLM 0.19 on an H100 that
 the llm-d planner published (docs/accuracy/vllm-v0.19.0-accuracy-report.md in llm-d-incubation/llm-d-planner) and give
-18 of them back within 5 %; the 19th, a model with images, within 6 %. A measurement of one's own replaces them by value.
+18 of them back within 5 %; the 19th, a model with images, within 6 %. Measurements of one's own replace them by value.
 """
 
 from __future__ import annotations
