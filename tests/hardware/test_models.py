@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
-from hardware.configs import AWQ, config_of
+from hardware.configs import AWQ, CONFIGS, config_of
 from hardware.shapes import shape_of
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from tokenguard.errors import SettingsError
-from tokenguard.hardware import Experts, LatentAttention, read_shape
+from tokenguard.hardware import Experts, LatentAttention, memory_plan, read_shape
 
 
 def test_text_and_mapping_read_the_same() -> None:
@@ -132,6 +135,37 @@ def test_heads_that_cannot_share_are_refused_with_both_numbers() -> None:
         shape_of("Llama-3.1-8B", num_key_value_heads=5)
 
     assert caught.value.facts == {"heads": 32, "kv_heads": 5}
+
+
+def test_more_experts_per_token_than_there_are_are_refused() -> None:
+    with pytest.raises(SettingsError, match="9 experts per token are more than the 8 there are") as caught:
+        shape_of("Mixtral-8x7B-v0.1", num_experts_per_tok=9)
+
+    assert caught.value.facts == {"per_token": 9, "count": 8}
+
+
+def test_a_model_of_a_million_layers_is_refused_before_it_is_counted() -> None:
+    with pytest.raises(SettingsError, match="num_hidden_layers=1000000 must be a whole number from 1 to 10,000"):
+        shape_of("Llama-3.1-8B", num_hidden_layers=1_000_000)
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 5_000) | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=4,
+)
+WRITTEN = sorted({(name, key) for name, config in CONFIGS.items() for key in config})
+
+
+@given(st.sampled_from(WRITTEN), ANYTHING)
+@example(("Qwen/Qwen3-30B-A3B", "mlp_only_layers"), [[]])
+def test_whatever_a_field_holds_it_is_read_planned_or_refused_with_a_sentence(
+    field: tuple[str, str], value: object
+) -> None:
+    name, key = field
+
+    with suppress(SettingsError):
+        assert memory_plan(read_shape({**CONFIGS[name], key: value}), "B200").weights_bytes > 0
 
 
 def test_an_encoder_that_leaves_its_size_out_is_refused_with_the_place() -> None:

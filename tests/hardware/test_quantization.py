@@ -151,6 +151,12 @@ def test_a_method_without_a_formula_is_refused(stored: dict[str, Any], sentence:
         _of(**stored)
 
 
+@pytest.mark.parametrize("size", [0, -2, "128", 1.5])
+def test_a_group_that_holds_nothing_is_refused(size: Any) -> None:
+    with pytest.raises(SettingsError, match=r"quantization_config\.group_size=.* must be a whole number from 1"):
+        _of(**{**AWQ, "group_size": size})
+
+
 @pytest.mark.parametrize("name", ["Llama-3.1-70B", "Llama-3.1-405B", "Qwen3-32B", "Mixtral-8x7B-v0.1", "Qwen3-30B-A3B"])
 def test_large_models_take_half_to_three_quarters_less_than_in_16_bit(name: str) -> None:
     shape = shape_of(name)

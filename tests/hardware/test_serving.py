@@ -19,7 +19,7 @@ from tokenguard.hardware.serving import check_parallel, chosen_quantization
         (find_gpu("H100"), 1_024, 8_192, 16),
         (find_gpu("A100"), 256, 2_048, 16),
         (find_gpu("L4"), 256, 2_048, 16),
-        (Cpu(2**30), 256, 2_048, 128),
+        (Cpu(2**30), 128, 2_048, 128),
     ],
 )
 def test_what_is_not_said_is_vllms_default_on_that_machine(
@@ -32,10 +32,17 @@ def test_what_is_not_said_is_vllms_default_on_that_machine(
     assert serving.block_on(machine) == block
 
 
+def test_on_cpus_the_defaults_grow_with_the_workers() -> None:
+    serving = Serving(tensor_parallel=2, pipeline_parallel=2)
+
+    assert (serving.sequences_on(Cpu(2**30)), serving.tokens_on(Cpu(2**30))) == (512, 8_192)
+
+
 def test_what_is_said_holds() -> None:
     serving = Serving(sequences_max=3, batched_tokens=4, block_tokens=5, tensor_parallel=2, pipeline_parallel=3)
 
     assert (serving.sequences_on(find_gpu("L4")), serving.tokens_on(find_gpu("L4"))) == (3, 4)
+    assert (serving.sequences_on(Cpu(1)), serving.tokens_on(Cpu(1))) == (3, 4)
     assert serving.block_on(find_gpu("L4")) == serving.block_on(Cpu(1)) == 5
     assert serving.devices == 6
 
@@ -123,6 +130,13 @@ def test_more_gpus_than_key_value_heads_are_fine_where_they_are_a_multiple() -> 
     check_parallel(shape_of("Llama-3.1-8B"), 16)
     check_parallel(shape_of("DeepSeek-V3"), 16)
     check_parallel(shape_of("Qwen3-30B-A3B"), 8)
+
+
+def test_a_cache_of_no_or_of_broken_bytes_is_refused() -> None:
+    with pytest.raises(BadAmount, match="kv_space_bytes=0: give a whole number, 1 or more"):
+        Cpu(0)
+    with pytest.raises(BadAmount, match=r"memory_bytes=1\.5: give a whole number, 1 or more"):
+        Cpu(2**30, memory_bytes=1.5)  # type: ignore[arg-type]
 
 
 def test_a_cpu_has_kernels_for_integers_only() -> None:

@@ -29,8 +29,8 @@ class Fields:
         """A field as it is; None where there is none."""
         return self.values.get(name)
 
-    def count(self, name: str, default: int | None = None) -> int:
-        """A field that counts something: a whole number from 1 on, and from 0 on where the default is 0.
+    def count(self, name: str, default: int | None = None, *, most: int = _LARGEST) -> int:
+        """A field that counts something: a whole number from 1 to `most`, and from 0 on where the default is 0.
 
         Raises:
             SettingsError: It is missing and has no default, or is no such number.
@@ -43,9 +43,9 @@ class Fields:
                 f"config.json has no {self.place}{name}: give the whole config.json of the model.", field=name
             )
         least = 0 if default == 0 else 1
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _LARGEST:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             raise SettingsError(
-                f"config.json: {self.place}{name}={value!r} must be a whole number from {least} to {_LARGEST:,}; "
+                f"config.json: {self.place}{name}={value!r} must be a whole number from {least} to {most:,}; "
                 "correct it in the file.",
                 field=name,
                 value=repr(value),

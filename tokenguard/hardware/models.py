@@ -20,7 +20,7 @@ from tokenguard.hardware.windows import Windows, alternating, everywhere, late, 
 
 __all__ = ["FAMILIES", "Family", "read_shape"]
 
-_NOWHERE: Final[Mapping[str, Any]] = {}
+_LAYERS_MOST: Final = 10_000
 _RECURRENT: Final = ("mamba", "ssm_", "linear_num_", "linear_conv", "rwkv", "lru_width", "conv_L_cache", "state_size")
 
 
@@ -70,13 +70,12 @@ def _gpt_oss(fields: Fields, _: int) -> Experts:
 
 def _qwen3_moe(fields: Fields, layers: int) -> Experts:
     """Every `decoder_sparse_step`-th layer has experts, except those in `mlp_only_layers`."""
-    step = fields.count("decoder_sparse_step", 1)
-    plain = {layer for layer in range(layers) if (layer + 1) % step}
+    step, plain = fields.count("decoder_sparse_step", 1), list_of(fields.get("mlp_only_layers"))
     return Experts(
         count=fields.count("num_experts"),
         per_token=fields.count("num_experts_per_tok"),
         intermediate=fields.count("moe_intermediate_size"),
-        dense_layers=frozenset(plain | set(list_of(fields.get("mlp_only_layers")))),
+        dense_layers=frozenset(layer for layer in range(layers) if (layer + 1) % step or layer in plain),
     )
 
 
@@ -170,7 +169,7 @@ def _refuse_recurrent(name: str, text: Mapping[str, Any]) -> None:
 
 
 def _shape(name: str, family: Family, fields: Fields, vision_parameters: int) -> ModelShape:
-    layers, heads = fields.count("num_hidden_layers"), fields.count("num_attention_heads")
+    layers, heads = fields.count("num_hidden_layers", most=_LAYERS_MOST), fields.count("num_attention_heads")
     hidden = fields.count("hidden_size")
     kv_heads = fields.count("num_key_value_heads", heads)
     if heads % kv_heads:
@@ -187,7 +186,7 @@ def _shape(name: str, family: Family, fields: Fields, vision_parameters: int) ->
         hidden=hidden,
         heads=heads,
         kv_heads=kv_heads,
-        head_size=fields.count("head_dim", hidden // heads),
+        head_size=fields.count("head_dim", max(1, hidden // heads)),
         intermediate=fields.count("intermediate_size"),
         vocabulary=fields.count("vocab_size"),
         context_max=fields.count("max_position_embeddings"),
@@ -199,11 +198,22 @@ def _shape(name: str, family: Family, fields: Fields, vision_parameters: int) ->
         qk_norm=family.qk_norm,
         norms_per_layer=family.norms_per_layer,
         sinks=family.sinks,
-        experts=family.experts(fields, layers) if family.experts else None,
+        experts=_checked(family.experts(fields, layers)) if family.experts else None,
         latent=_latent(fields) if family.latent else None,
         vision_parameters=vision_parameters,
         stored=read_quantization(fields.values),
     )
+
+
+def _checked(experts: Experts) -> Experts:
+    if experts.per_token > experts.count:
+        raise SettingsError(
+            f"config.json: {experts.per_token} experts per token are more than the {experts.count} there are; one of "
+            "the two numbers is wrong.",
+            per_token=experts.per_token,
+            count=experts.count,
+        )
+    return experts
 
 
 def _latent(fields: Fields) -> LatentAttention:

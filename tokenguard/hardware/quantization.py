@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tokenguard.core.untrusted import mapping_of
 from tokenguard.errors import SettingsError
+from tokenguard.hardware.fields import Fields
 
 if TYPE_CHECKING:
     from tokenguard.hardware.matrices import Matrix, Part
@@ -130,15 +131,14 @@ def read_quantization(config: Mapping[str, Any]) -> Quantization | None:
     if not stored:
         return None
     method = str(stored.get("quant_method", "")).lower()
-    bits, group = stored.get("bits", 4), stored.get("group_size", 128)
+    bits = stored.get("bits", 4)
     if method in ("awq", "gptq") and bits in (4, 8):
         return replace(
             QUANTIZATIONS[method],
-            number_format=f"int{bits}",
-            bits=bits,
-            # -1 is how AutoGPTQ spells one group over all inputs.
-            group=None if group == -1 else int(group),
-            zero_bits=bits,
+            number_format=f"int{int(bits)}",
+            bits=int(bits),
+            group=_group(stored, 128),
+            zero_bits=int(bits),
         )
     if method == "fp8":
         return QUANTIZATIONS["fp8_block" if stored.get("weight_block_size") else "fp8"]
@@ -159,7 +159,7 @@ def _compressed(stored: Mapping[str, Any]) -> Quantization:
     """The first group of compressed-tensors (llm-compressor): its bits, type and strategy."""
     groups = list(mapping_of(stored.get("config_groups")).values())
     weights = mapping_of(mapping_of(groups[0] if groups else None).get("weights"))
-    bits, kind, group = weights.get("num_bits"), weights.get("type"), weights.get("group_size")
+    bits, kind = weights.get("num_bits"), weights.get("type")
     match bits, kind:
         case 8, "float":
             return QUANTIZATIONS["fp8_block" if weights.get("strategy") == "block" else "fp8"]
@@ -169,10 +169,16 @@ def _compressed(stored: Mapping[str, Any]) -> Quantization:
             return QUANTIZATIONS["nvfp4"]
         case 4, "int":
             zeros = 0 if weights.get("symmetric", True) else 4
-            return replace(QUANTIZATIONS["gptq"], group=int(group) if group else None, zero_bits=zeros)
+            return replace(QUANTIZATIONS["gptq"], group=_group(weights, None), zero_bits=zeros)
         case _:
             raise SettingsError(
                 f"quantization_config: compressed-tensors with {bits} bits of type {kind!r} has no formula here; known "
                 "are 8 and 4 bits, float and int. Plan with the 16-bit checkpoint and quantization=.",
                 quantization="compressed-tensors",
             )
+
+
+def _group(stored: Mapping[str, Any], default: int | None) -> int | None:
+    """Inputs that share a scale; None: all of an output. AutoGPTQ writes that as -1."""
+    size = stored.get("group_size", default)
+    return None if size in (None, -1) else Fields(stored, "quantization_config.").count("group_size", default)

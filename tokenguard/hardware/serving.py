@@ -36,6 +36,9 @@ class Cpu:
     memory_bytes: int | None = None
     name: str = "CPU"
 
+    def __post_init__(self) -> None:
+        _check_counts(self, ("kv_space_bytes", "memory_bytes"))
+
     def kernel(self, number_format: str) -> str:
         """How weights of a format are multiplied. vLLM has no fp8 and no fp4 kernels for CPUs."""
         if number_format == "16bit":
@@ -55,8 +58,10 @@ class Serving:
         kv_dtype: `--kv-cache-dtype`: `auto` (16 bit) or `fp8`.
         utilisation: Share of the GPU's memory that vLLM may use. Its default is 0.92 since it counts CUDA graphs, and
             was 0.9 before.
-        sequences_max: `--max-num-seqs`; None: 1,024 on GPUs from 70 GiB on except A100, else 256.
-        batched_tokens: `--max-num-batched-tokens`; None: 8,192 on the same GPUs, else 2,048.
+        sequences_max: `--max-num-seqs`; None: 1,024 on GPUs from 70 GiB on except A100, else 256; 128 for each worker
+            on CPUs.
+        batched_tokens: `--max-num-batched-tokens`; None: 8,192 on the same GPUs, else 2,048; 2,048 for each worker on
+            CPUs.
         block_tokens: `--block-size`; None: 16 on GPUs, 128 on CPUs.
         eager: `--enforce-eager`: no CUDA graphs.
         graphs_counted: vLLM takes CUDA graphs off before it sizes the cache
@@ -79,11 +84,8 @@ class Serving:
     overheads: Overheads = field(default_factory=Overheads)
 
     def __post_init__(self) -> None:
-        counts = ("tensor_parallel", "pipeline_parallel", "context", "sequences_max", "batched_tokens", "block_tokens")
-        for name in counts:
-            amount = getattr(self, name)
-            if amount is not None and (isinstance(amount, bool) or not isinstance(amount, int) or amount < 1):
-                raise BadAmount(f"{name}={amount!r}: give a whole number, 1 or more.", amount=repr(amount))
+        _check_counts(self, ("tensor_parallel", "pipeline_parallel", "context"))
+        _check_counts(self, ("sequences_max", "batched_tokens", "block_tokens"))
         if not 0 < self.utilisation <= 1:
             raise BadAmount(
                 f"utilisation={self.utilisation}: give a share of the memory above 0 and up to 1, such as 0.92.",
@@ -96,11 +98,15 @@ class Serving:
         return self.tensor_parallel * self.pipeline_parallel
 
     def sequences_on(self, machine: Gpu | Cpu) -> int:
-        """`sequences_max`, or vLLM's default for this machine (`_get_default_max_num_seqs`)."""
+        """`sequences_max`, or what vLLM's server has by default on this machine (`EngineArgs.get_batch_defaults`)."""
+        if isinstance(machine, Cpu):
+            return self.sequences_max or 128 * self.devices
         return self.sequences_max or (1_024 if _is_large(machine) else 256)
 
     def tokens_on(self, machine: Gpu | Cpu) -> int:
-        """`batched_tokens`, or vLLM's default of a server on this machine."""
+        """`batched_tokens`, or what vLLM's server has by default on this machine."""
+        if isinstance(machine, Cpu):
+            return self.batched_tokens or 2_048 * self.devices
         return self.batched_tokens or (8_192 if _is_large(machine) else 2_048)
 
     def block_on(self, machine: Gpu | Cpu) -> int:
@@ -108,8 +114,15 @@ class Serving:
         return self.block_tokens or (_CPU_BLOCK if isinstance(machine, Cpu) else _GPU_BLOCK)
 
 
-def _is_large(machine: Gpu | Cpu) -> bool:
-    return isinstance(machine, Gpu) and machine.memory_bytes >= _LARGE_GPU_BYTES and "a100" not in machine.name.lower()
+def _check_counts(owner: Cpu | Serving, names: tuple[str, ...]) -> None:
+    for name in names:
+        amount = getattr(owner, name)
+        if amount is not None and (isinstance(amount, bool) or not isinstance(amount, int) or amount < 1):
+            raise BadAmount(f"{name}={amount!r}: give a whole number, 1 or more.", amount=repr(amount))
+
+
+def _is_large(gpu: Gpu) -> bool:
+    return gpu.memory_bytes >= _LARGE_GPU_BYTES and "a100" not in gpu.name.lower()
 
 
 def chosen_quantization(shape: ModelShape, machine: Gpu | Cpu, serving: Serving) -> Quantization:
