@@ -21,7 +21,7 @@ from tokenguard.hardware import (
 GIB = 2**30
 
 # The number of parameters that the Hugging Face hub shows for a repository, from its safetensors headers; where the
-# checkpoint has the tied output layer twice, once.
+# checkpoint has the tied output layer twice, once; of DeepSeek-V3 without the module that predicts further tokens.
 EXACT = {
     "Llama-3.2-1B": 1_235_814_400,
     "Llama-3.1-8B": 8_030_261_248,
@@ -40,6 +40,7 @@ EXACT = {
     "Phi-3-mini-4k-instruct": 3_821_079_552,
     "phi-4": 14_659_507_200,
     "DeepSeek-V2-Lite": 15_706_484_224,
+    "DeepSeek-V3": 671_026_419_200,
 }
 
 
