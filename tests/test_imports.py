@@ -25,6 +25,7 @@ def _loaded_by(statement: str) -> list[str]:
         "import tokenguard.pricing",
         "import tokenguard.calls",
         "import tokenguard.prompt.structured.prompts",
+        "import tokenguard.hardware",
         "from tokenguard import *",
     ],
 )
