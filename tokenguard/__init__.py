@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tokenguard.calls.asking import Answer
-    from tokenguard.calls.receipts import receipt_of
+    from tokenguard.calls.receipts import partial_of, receipt_of
     from tokenguard.core import events
     from tokenguard.core.budget import Budget, Limits
     from tokenguard.core.folding import Folding
@@ -103,6 +103,7 @@ __all__ = [
     "__version__",
     "events",
     "find_stop",
+    "partial_of",
     "receipt_of",
     "tools_as_text",
 ]
@@ -118,6 +119,7 @@ _HOMES = {
     "Rates": "tokenguard.routing.endpoints",
     "Endpoint": "tokenguard.routing.endpoints",
     "Answer": "tokenguard.calls.asking",
+    "partial_of": "tokenguard.calls.receipts",
     "receipt_of": "tokenguard.calls.receipts",
     "events": "tokenguard.core",
     "Budget": "tokenguard.core.budget",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from support import MakeGuard, MakeServer
 import tokenguard as tg
 from tokenguard.errors import SettingsError
 from tokenguard.routing import Need, Signals
+from tokenguard.testing import FakeClock
 from tokenguard.testing.model_server import ModelServer, Reply, ToolCall
 
 ASKED = "openai/gpt-4o-mini"
@@ -157,14 +159,20 @@ def test_a_thousand_private_calls_that_fail_in_every_way_never_leave(
         for number in range(3)
     ]
     options = {one.name: {"api_key": "k"} for one in endpoints} | {ASKED: {"api_base": outside.url, "api_key": "x"}}
+    clock = FakeClock()
     guard = make_guard(
-        prices=None, loops=False, prompt="off", routes={ASKED: tg.Route([*endpoints, ASKED], None, options)}
+        prices=None,
+        loops=False,
+        prompt="off",
+        routes={ASKED: tg.Route([*endpoints, ASKED], None, options)},
+        clock=clock,
     )
     router: Any = guard.late.get().routes.of(ASKED)  # type: ignore[union-attr]  # it was given
 
     answered = 0
     with guard.run("agent"):
         for number in range(1_000):
+            clock.advance(5)
             if number % 7 == 0:
                 name, at_s = dice.choice(endpoints).name, guard.late.get().clock.monotonic()
                 router.hear(
@@ -173,7 +181,7 @@ def test_a_thousand_private_calls_that_fail_in_every_way_never_leave(
                 )
             try:
                 ask(guard, routing=tg.Routing(private=True, session=str(number % 5)), num_retries=0)
-            except Exception:  # noqa: BLE001, S112  # whatever it was, nothing left
+            except Exception:  # whatever it was, nothing left
                 continue
             answered += 1
 
@@ -328,35 +336,24 @@ def test_a_router_is_told_how_calls_ended(make_guard: MakeGuard, make_server: Ma
     own = make_server(lambda _: next(replies))
     gpu = tg.Endpoint("gpu", OWN, own.url, own=True)
     options = {"gpu": {"api_key": "k"}, ASKED: {"api_base": cloud.url, "api_key": "x"}}
-    guard = make_guard(prices=None, prompt="off", routes={ASKED: tg.Route([gpu, ASKED], None, options)})
+    clock = FakeClock()
+    guard = make_guard(prices=None, prompt="off", routes={ASKED: tg.Route([gpu, ASKED], None, options)}, clock=clock)
     told: list[Any] = []
     router: Any = guard.late.get().routes.of(ASKED)  # type: ignore[union-attr]  # it was given
     end = router.end
-    router.end = lambda ticket, outcome, *, at_s: (
-        told.append((ticket.name, outcome.how)),
-        end(ticket, outcome, at_s=at_s),
-    )
-    forgive = {"sleep": lambda: router.__setattr__("_snapshot", router.snapshot)}
 
+    def listen(ticket: Any, outcome: Any, *, at_s: float) -> None:
+        told.append((ticket.name, outcome.how))
+        end(ticket, outcome, at_s=at_s)
+
+    router.end = listen
     with guard.run("agent"):
         for _ in range(3):
             ask(guard)
-            guard.late.get().clock.monotonic()
-            _forget_busy(router)
+            clock.advance(5)  # A busy endpoint is asked again.
 
-    assert forgive
     assert [how for name, how in told if name == "gpu"] == ["busy", "caller", "fault"]
     assert {how for name, how in told if name != "gpu"} == {"ok"}
-
-
-def _forget_busy(router: Any) -> None:
-    """As if the pause that a busy endpoint asks for were over."""
-    from dataclasses import replace  # noqa: PLC0415
-
-    standings = tuple(
-        replace(one, busy_until_s=float("-inf"), shut_until_s=float("-inf")) for one in router.snapshot.standings
-    )
-    router._snapshot = replace(router.snapshot, standings=standings)
 
 
 def test_sessions_that_were_answered_are_warm_for_a_while(guard: Routed) -> None:
@@ -378,3 +375,50 @@ def test_sessions_that_were_answered_are_warm_for_a_while(guard: Routed) -> None
         60,
         20,
     )
+
+
+@pytest.mark.parametrize("async_", [False, True])
+def test_a_stream_that_breaks_is_not_begun_again_and_hands_over_what_came(
+    make_guard: MakeGuard, make_server: MakeServer, cloud: ModelServer, *, async_: bool
+) -> None:
+    own = make_server(Reply("one two three four five six", chunks=6, cut=3))
+    gpu = tg.Endpoint("gpu", OWN, own.url, own=True)
+    options = {"gpu": {"api_key": "k"}, ASKED: {"api_base": cloud.url, "api_key": "x"}}
+    guard = make_guard(prices=None, prompt="off", routes={ASKED: tg.Route([gpu, ASKED], None, options)})
+    router: Any = guard.late.get().routes.of(ASKED)  # type: ignore[union-attr]  # it was given
+    messages = [{"role": "user", "content": "Go on."}]
+    heard: list[str] = []
+
+    async def later() -> None:
+        async with guard.run("agent"):
+            async for chunk in await guard.acompletion(ASKED, messages, max_tokens=100, stream=True):
+                heard.append(chunk.choices[0].delta.content or "")
+
+    def now() -> None:
+        with guard.run("agent"):
+            for chunk in guard.completion(ASKED, messages, max_tokens=100, stream=True):
+                heard.append(chunk.choices[0].delta.content or "")
+
+    with pytest.raises(Exception) as caught:  # noqa: PT011  # LiteLLM's own
+        asyncio.run(later()) if async_ else now()
+
+    assert tg.partial_of(caught.value) == "".join(heard) != ""
+    assert tg.partial_of(ValueError("another")) is None
+    assert (own.count, cloud.count) == (1, 0)
+    (gpu_standing, _) = router.snapshot.standings
+    assert (gpu_standing.in_flight, gpu_standing.breaker.row) == (0, 1)
+
+
+def test_a_child_counts_anew_and_its_parent_goes_on(guard: Routed, tmp_path: Any) -> None:
+    routed = guard(str(tmp_path / "spend.db"))
+    routes: Any = routed.late.get().routes
+
+    with routed.run("agent"):
+        ask(routed)
+        routes._open["parent"] = "a ticket of the parent"
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if not routes._open and not routes._is_polling else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    assert routes._open == {"parent": "a ticket of the parent"}

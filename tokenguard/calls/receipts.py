@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from tokenguard.core.books import Kind
@@ -10,9 +11,10 @@ from tokenguard.core.receipt import CallReceipt, Receipt
 if TYPE_CHECKING:
     from tokenguard.core.ports import Ledger
 
-__all__ = ["attach_receipt", "receipt_of", "run_receipt"]
+__all__ = ["attach_partial", "attach_receipt", "partial_of", "receipt_of", "run_receipt"]
 
 _KEY = "tokenguard_receipt"
+_PARTIAL = "tokenguard_partial"
 
 
 def run_receipt(ledger: Ledger, run_id: str) -> Receipt | None:
@@ -34,6 +36,21 @@ def attach_receipt(reply: Any, receipt: CallReceipt) -> None:
         reply._hidden_params = {_KEY: receipt}  # noqa: SLF001  # LiteLLM's own name for what rides along
     except (AttributeError, TypeError, ValueError):
         return
+
+
+def partial_of(error: BaseException) -> str | None:
+    """The text that a stream had delivered before it broke with this error; None: it is no such error.
+
+    A stream that has begun is never begun again behind its reader's back: what came stands, and who reads it decides.
+    """
+    found = getattr(error, _PARTIAL, None)
+    return found if isinstance(found, str) else None
+
+
+def attach_partial(error: BaseException, text: str) -> None:
+    """Let an error carry what came before it."""
+    with contextlib.suppress(AttributeError, TypeError):  # Of an error with slots nothing can be told.
+        setattr(error, _PARTIAL, text)
 
 
 def receipt_of(reply: Any) -> CallReceipt | None:

@@ -18,7 +18,7 @@ from tokenguard.core.marks import part_kinds
 from tokenguard.core.price import PriceCard, Rates
 from tokenguard.core.usage import INPUT_METERS, OUTPUT_METERS, Meter
 from tokenguard.errors import NoEndpoint, SettingsError, Unpriceable
-from tokenguard.routing import Drop, Endpoint, Need, Outcome, Reason, Router, minute_of_week, refusal
+from tokenguard.routing import Drop, Endpoint, Need, Outcome, Reason, Router, how_of, minute_of_week, refusal
 from tokenguard.routing.endpoints import Rates as EndpointRates
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tokenguard.calls.outcome import Sent
     from tokenguard.calls.parts import Parts
     from tokenguard.core.clock import Clock
-    from tokenguard.core.ports import PriceBook
+    from tokenguard.core.ports import Failure, PriceBook
     from tokenguard.core.usage import Usage
     from tokenguard.routing import Plan, Ticket
     from tokenguard.routing.route import Route
@@ -40,9 +40,6 @@ _SOON_S: Final = 0.5
 _WARM_S: Final = 300.0
 _SESSIONS_MAX: Final = 10_000
 _IMAGES: Final = frozenset({"image_url", "input_image", "image"})
-_BUSY: Final = 429
-_CALLERS_FAULT: Final = range(400, 500)
-_TIMEOUTS: Final = frozenset({408})
 _OURS: Final = frozenset({"CancelledError", "GeneratorExit", "KeyboardInterrupt", "SystemExit"})
 """Errors by which a caller ends a call."""
 
@@ -196,10 +193,17 @@ def count_in(sent: Sent, parts: Parts) -> bool:
     return True
 
 
-def count_out(sent: Sent, booking: Booking | None, parts: Parts) -> None:
-    """Tell its router how an attempt ended; None: it was never sent."""
+def count_out(sent: Sent, booking: Booking | None, parts: Parts, failure: Failure | None = None) -> None:
+    """Tell its router how an attempt ended, once.
+
+    Args:
+        sent: The attempt.
+        booking: What it came to; None: it was never sent.
+        parts: The guard's.
+        failure: What its error says, where it failed.
+    """
     if parts.routes is not None and sent.attempt.call.routed is not None:
-        parts.routes.close(sent.attempt.hold.id, _outcome(booking))
+        parts.routes.close(sent.attempt.hold.id, _outcome(booking, failure))
 
 
 def left_over(call: Call) -> NoEndpoint:
@@ -299,8 +303,7 @@ def _used(call: Call, asked: Target) -> Iterator[Any]:
 
 
 def _target(endpoint: Endpoint, over: Mapping[str, Any], asked: Target, call: Call, parts: Parts) -> Target:
-    where = {"api_base": endpoint.api_base} if endpoint.api_base else {}
-    found = other_target({"model": endpoint.model, **where, **over}, asked, call.operation, parts.terms)
+    found = other_target({**endpoint.options, **over}, asked, call.operation, parts.terms)
     # The caller's own number of retries was taken out of the options before.
     return replace(found, terms=replace(found.terms, retries=asked.terms.retries))
 
@@ -345,22 +348,16 @@ def _card(endpoint: Endpoint, rates: EndpointRates) -> PriceCard:
     )
 
 
-def _outcome(booking: Booking | None) -> Outcome:
+def _outcome(booking: Booking | None, failure: Failure | None) -> Outcome:
     """What a router learns from an attempt that ended."""
     if booking is None:
         return Outcome("cancelled", cost_pico=0)
     total_s = (booking.duration_ms or 0) / 1_000
     ttft_s = None if booking.ttft_ms is None else booking.ttft_ms / 1_000
+    # Of what nobody knows, as much as was held for it.
+    cost_pico = None if booking.status is Status.UNRESOLVED else booking.amounts.usd_pico
+    if failure is not None and failure.error_class not in _OURS:
+        return Outcome(how_of(failure), total_s, ttft_s, cost_pico=cost_pico, retry_after_s=failure.retry_after_s)
+    is_whole = booking.status in (Status.OK, Status.CACHE_HIT)
     output = booking.usage.output_total if booking.usage else 0
-    cost_pico: int | None = booking.amounts.usd_pico
-    if booking.status in (Status.OK, Status.CACHE_HIT):
-        return Outcome("ok", total_s, ttft_s, output, cost_pico)
-    if booking.status is Status.UNRESOLVED:
-        ended_by_us = booking.error_class in _OURS
-        return Outcome("cancelled" if ended_by_us else "fault", total_s, ttft_s, cost_pico=None)
-    if booking.status is Status.CLOSED or (booking.error_class is None and booking.error_status is None):
-        return Outcome("cancelled", total_s, ttft_s, output, cost_pico)
-    if booking.error_status == _BUSY:
-        return Outcome("busy", total_s, cost_pico=cost_pico)
-    is_callers = booking.error_status in _CALLERS_FAULT and booking.error_status not in _TIMEOUTS
-    return Outcome("caller" if is_callers else "fault", total_s, cost_pico=cost_pico)
+    return Outcome("ok" if is_whole else "cancelled", total_s, ttft_s, output, cost_pico)

@@ -73,10 +73,13 @@ def failed(sent: Sent, send: Send, error: BaseException, parts: Parts) -> Flow[F
         yield from settled(sent, dropped(sent, parts, note="never sent"), parts)
         return failure
     if not failure.billed:
-        yield from settled(sent, rejected(sent, failure, parts), parts)
+        booking = rejected(sent, failure, parts)
+        count_out(sent, booking, parts, failure)
+        yield from settled(sent, booking, parts)
         word = "nothing owed"
     else:
         booking = unresolved(sent, failure, parts)
+        count_out(sent, booking, parts, failure)
         yield from kept(sent, booking, parts)
         word = f"{Money.from_pico(booking.ceiling_pico)} held until its lease ends, because nobody knows"
     error.add_note(f"tokenguard: {word}; attempt {hold.id}")

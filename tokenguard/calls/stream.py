@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, Final
 from tokenguard.calls.guards import wall_stop
 from tokenguard.calls.loop_checks import circled, learned
 from tokenguard.calls.outcome import counted, posted, rejected, unresolved
+from tokenguard.calls.receipts import attach_partial
+from tokenguard.calls.routes import count_out
 from tokenguard.calls.settlement import kept, settled
 from tokenguard.core import events
 from tokenguard.core.ports import CallPiece, Failure, Part
@@ -202,9 +204,14 @@ class Tap:
         failure = self.parts.backend.failure(error, handling=handling)
         # Errors inside a stream carry no real status: once anything came, only the provider knows what it bills.
         if not failure.billed and self.sent.first_s is None:
-            yield from settled(self.sent, rejected(self.sent, failure, self.parts), self.parts)
+            booking = rejected(self.sent, failure, self.parts)
+            count_out(self.sent, booking, self.parts, failure)
+            yield from settled(self.sent, booking, self.parts)
             return
-        yield from kept(self.sent, unresolved(self.sent, failure, self.parts), self.parts)
+        booking = unresolved(self.sent, failure, self.parts)
+        count_out(self.sent, booking, self.parts, failure)
+        attach_partial(error, "".join(self._texts))
+        yield from kept(self.sent, booking, self.parts)
 
     def _whole(self) -> Part:
         """Everything delivered, as one part."""
