@@ -12,6 +12,8 @@ from folding_talk import CHEAP, FLAT, LONG, ORDERS, PRICES, TOOL, conversation, 
 from support import MakeGuard, MakeServer, at
 
 import tokenguard as tg
+from tokenguard.calls.fold_keeping import recalled
+from tokenguard.calls.scope import current
 from tokenguard.prompt.markers import markers_in
 from tokenguard.testing.model_server import Reply, ToolCall
 
@@ -154,6 +156,62 @@ def test_several_results_in_one_message_give_way_one_by_one(make_guard: MakeGuar
     assert originals == ORDERS[:16]
     assert sum(map(bool, markers)) >= 3
     assert texts[-5:] == ORDERS[11:16]
+
+
+def test_results_whose_originals_cannot_be_kept_stay_and_those_that_gave_way_before_stay_away(
+    make_guard: MakeGuard, make_server: MakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = make_server(Reply("ok"))
+    guard = make_guard(prices=FLAT, loops=False, prompt=tg.Folding("gated", recovery="shell", off=["refer"]))
+    ledger: Any = guard.late.get().ledger
+
+    def full(_: Any) -> None:
+        raise tg.LedgerUnavailable("the disk is full.")
+
+    def stubs(request: int) -> int:
+        return str(server.requests[request].messages).count("[tokenguard folded ")
+
+    with guard.run("agent"):
+        for count in range(1, 13):
+            send(guard, server, used(*ORDERS[:count]))
+        gone = stubs(-1)
+        monkeypatch.setattr(ledger, "store_texts", full)
+        for count in range(13, 19):
+            send(guard, server, used(*ORDERS[:count]))
+        stayed = [stubs(request) for request in range(12, 18)]
+        monkeypatch.undo()
+        send(guard, server, used(*ORDERS[:19]))
+
+    assert gone >= 3
+    assert set(stayed) == {gone}
+    assert stubs(-1) > gone
+
+
+def test_shielded_results_never_give_way(make_guard: MakeGuard, make_server: MakeServer) -> None:
+    server = make_server(Reply("ok"))
+    folding = tg.Folding("gated", recovery="shell", off=["refer"], shield=["sea*"])
+    guard = make_guard(prices=FLAT, loops=False, prompt=folding)
+
+    with guard.run("agent"):
+        for _ in conversation(server, guard, ORDERS[:14]):
+            pass
+
+    assert [one["content"] for one in server.requests[-1].messages if one["role"] == "tool"] == ORDERS[:14]
+
+
+def test_what_two_calls_ask_the_ledger_at_once_is_taken_once(make_guard: MakeGuard, tmp_path: Path) -> None:
+    guard = make_guard(str(tmp_path / "spend.db"), prompt=tg.Folding("gated", recovery="shell"))
+    with guard.run("agent") as run, guard.join(run.token()):
+        node, parts = current(guard).node, guard.late.get()  # type: ignore[union-attr]  # it is in a run
+        assert node is not None
+        asks = recalled(node, parts.folder.folding, parts)  # type: ignore[union-attr]  # it folds
+        next(asks)
+        node.run.folding.is_recalled = True
+
+        with pytest.raises(StopIteration):
+            asks.send({"whole_from": 1})
+
+    assert node.run.folding.whole_from is None
 
 
 def test_originals_are_forgotten_when_their_days_are_over(

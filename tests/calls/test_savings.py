@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -166,3 +167,17 @@ def test_a_run_that_is_held_out_is_only_measured(make: MakeGuard, make_server: M
 
     assert {True, False} == set(applied)
     assert [sent(server, at) == json.dumps(ROWS) for at in range(24)] == [not one for one in applied]
+
+
+def test_the_same_conversation_in_another_run_saves_anew(make: MakeGuard, make_server: MakeServer) -> None:
+    server, guard, told = make_server(), make(), list[Any]()
+
+    for _ in range(2):
+        with guard.run("agent"):
+            told.append(send(guard, server, used(ROWS)).savings)
+            told.append(send(guard, server, used(ROWS, "ok")).savings)
+
+    first, going_on, again, _ = told
+    assert [(one.results, one.tokens_before > 0, one.estimated.pico > 0) for one in again] == [(1, True, True)]
+    assert [replace(one, elapsed_us=0) for one in first] == [replace(one, elapsed_us=0) for one in again]
+    assert [(one.results, one.tokens_before) for one in going_on] == [(0, 0)]

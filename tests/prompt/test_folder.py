@@ -244,16 +244,6 @@ def test_a_full_memory_begins_anew_with_the_same_result() -> None:
     assert first == again == folder().fold(MODEL, talk(conversation)).messages
 
 
-def test_what_was_not_in_an_earlier_prompt_is_new() -> None:
-    one = folder()
-
-    first = one.fold(MODEL, talk([rows(1)]))
-    second = one.fold(MODEL, talk([rows(1), rows(2)]))
-
-    assert (first.new_from, second.new_from) == (3, 5)
-    assert one.fold(MODEL, talk([rows(1), rows(2)])).new_from == 6
-
-
 @pytest.mark.parametrize("page", ["<html><body><p>Hello &amp; welcome</p><script>x()</script></body></html>"])
 def test_a_page_becomes_its_text_with_a_marker(page: str) -> None:
     long = page.replace("<p>", "<p class='" + "c" * 900 + "'>")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tokenguard.calls.call import Applied
 from tokenguard.calls.effects import Book, Flow, ask
 from tokenguard.calls.fold_keeping import kept, recalled, state_of
-from tokenguard.calls.retiring import retired
+from tokenguard.calls.retiring import forgotten, retired
 from tokenguard.core import events
 from tokenguard.core.folding import Level
 from tokenguard.core.recovery import StoredText
@@ -49,9 +49,9 @@ def folded(call: Call, parts: Parts) -> Flow[Call]:
     if not parts.enforce or held_out(call, folder.folding.holdout):
         return replace(call, folded=Applied(done, is_sent=False))
     state = state_of(call, parts)
-    if done.originals and not (yield from _stored(done, call, state, parts)):
-        keep_whole(done.new_from, "the ledger cannot keep the originals", call, parts)
-        done = folder.fold(call.targets[0].model, call.content, whole_from=state.whole_from, leaves_out=False)
+    lost = (yield from _lost(done, call, state, parts)) if done.originals else frozenset[str]()
+    if lost:
+        done = _without(lost, done, call, folder, parts)
     if state.reads_too_much_back:
         keep_whole(len(call.content), "more than three in ten of the originals left out were read back", call, parts)
     if done.restored:
@@ -122,8 +122,19 @@ def held_out(call: Call, share: float) -> bool:
     return int.from_bytes(digest) < round(share * _HELD_OUT_OF)
 
 
-def _stored(done: Folded, call: Call, state: FoldState, parts: Parts) -> Flow[bool]:
-    """Keep the originals of what is left out, before it is sent. False: they cannot be kept."""
+def _without(lost: frozenset[str], done: Folded, call: Call, folder: Folder, parts: Parts) -> Folded:
+    """The prompt with everything in full whose original could not be kept; what was sent before stays as it was."""
+    state, talk = state_of(call, parts), state_of(call, parts).conversation(call.content)
+    talk.retired = forgotten(talk.retired, lost)
+    entered = [one.message for one in done.changes if one.marker in lost and one.steps[-1].stage != "retire"]
+    if entered:
+        keep_whole(min(entered), "the ledger cannot keep the originals", call, parts)
+    done = folder.fold(call.targets[0].model, call.content, whole_from=state.whole_from)
+    return retired(call, done, talk, folder.folding, parts, decides=False) if talk.retired else done
+
+
+def _lost(done: Folded, call: Call, state: FoldState, parts: Parts) -> Flow[frozenset[str]]:
+    """Keep the originals of what is left out, before it is sent; the markers of those that cannot be kept."""
     assert parts.folder is not None, "something was folded"
     assert call.node is not None, "outside of runs nothing is left out"
     now, root_id = parts.clock.now(), call.node.root_id
@@ -135,7 +146,7 @@ def _stored(done: Folded, call: Call, state: FoldState, parts: Parts) -> Flow[bo
         if marker not in state.stored or now - state.stored[marker] > life / 2
     }
     if not missing:
-        return True
+        return frozenset()
     try:
         texts = [
             StoredText(marker=marker, root_id=root_id, text=text, at=now, until=now + life)
@@ -144,9 +155,9 @@ def _stored(done: Folded, call: Call, state: FoldState, parts: Parts) -> Flow[bo
         yield from ask(Book(lambda ledger: ledger.store_texts(texts)))
     except TokenguardError as away:
         _fault("prompt.store", away, call, parts)
-        return False
+        return frozenset(missing)
     state.stored.update(dict.fromkeys(missing, now))
-    return True
+    return frozenset()
 
 
 def _can_read_back(call: Call, folder: Folder) -> bool:

@@ -17,7 +17,7 @@ from tokenguard.prompt.markers import TOOL_NAME, marker_line, marker_of
 from tokenguard.prompt.places import Place, places, written
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from tokenguard.calls.call import Call, Target
     from tokenguard.calls.parts import Parts
@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from tokenguard.prompt.places import Path
     from tokenguard.prompt.state import Conversation
 
-__all__ = ["prices_of", "retired"]
+__all__ = ["forgotten", "prices_of", "retired"]
 
 
-def retired(call: Call, done: Folded, talk: Conversation, folding: Folding, parts: Parts) -> Folded:
+def retired(
+    call: Call, done: Folded, talk: Conversation, folding: Folding, parts: Parts, *, decides: bool = True
+) -> Folded:
     """The folded prompt with stubs for old results: those of earlier requests, and what this one decides.
 
     Args:
@@ -39,6 +41,7 @@ def retired(call: Call, done: Folded, talk: Conversation, folding: Folding, part
         talk: The conversation; keeps what is decided.
         folding: The guard's.
         parts: The guard's.
+        decides: Whether more results may give way than those that did before.
     """
     prices = prices_of(call.targets[0], parts)
     if not folding.does("retire", Level.GATED) or prices is None:
@@ -51,7 +54,7 @@ def retired(call: Call, done: Folded, talk: Conversation, folding: Folding, part
     idle_s = max(0, int(parts.clock.monotonic() - talk.sent_s))
     decided = retire(
         prompt.blocks,
-        sent=prompt.starts[min(talk.sent, len(sizes))],
+        sent=prompt.starts[min(talk.sent, len(sizes))] if decides else 0,
         prices=prices.at(total),
         outlook=Outlook(
             requests=forecast(talk.calls + 1),
@@ -68,6 +71,14 @@ def retired(call: Call, done: Folded, talk: Conversation, folding: Folding, part
     if decided.cut:
         state_of(call, parts).is_new = True
     return _replaced(done, decided, prompt) if decided.stubs else done
+
+
+def forgotten(state: dict[str, Any] | None, markers: Collection[str]) -> dict[str, Any] | None:
+    """The state without stubs whose originals could not be kept: their results are said in full again."""
+    if state is None:
+        return None
+    keeps = {key: text for key, text in state["stubs"].items() if _marker(key) not in markers}
+    return {**state, "stubs": keeps}
 
 
 def prices_of(target: Target, parts: Parts) -> CachePrices | None:

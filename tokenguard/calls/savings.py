@@ -120,7 +120,10 @@ def _folded(sent: Sent, booking: Booking, state: FoldState, parts: Parts) -> lis
     if call.folded is not None:
         sent_so = call.folded.is_sent
         counted = usage if booking.quality is Quality.REPORTED else None
-        found += saved_in(call.folded.folded, counted, prices, ours=ours, calls=talk.calls + 1, applied=sent_so)
+        before = talk.sent if len(content) >= talk.sent else 0
+        found += saved_in(
+            call.folded.folded, counted, prices, ours=ours, sent=before, calls=talk.calls + 1, applied=sent_so
+        )
     # Where a provider caches by itself as well, nobody can say what our marks added.
     if attempt.content is not call.content and prices.marked == "marks" and booking.quality is Quality.REPORTED:
         found.append(marks_saved(usage, prices))

@@ -57,8 +57,6 @@ class Folded:
     changes: tuple[Change, ...] = ()
     originals: Mapping[str, str] = field(default_factory=dict[str, str])
     """Texts that must be in the recovery store before this is sent, by marker."""
-    new_from: int = 0
-    """Index of the first message whose results were not in an earlier prompt of this conversation."""
     pinned: frozenset[int] = frozenset()
     """Indices of messages that other results refer to."""
     broken: int = 0
@@ -181,7 +179,7 @@ class Folder:
                 following = node.below[key] = self._follow(node, place, entrance, fate)
                 work.note_new(following)
             node = following
-            work.note(place, node.entered)
+            work.note(place, node)
         return work.done()
 
     def _root(self, model: str) -> _Node:
@@ -230,6 +228,7 @@ class _Folding:
         self._texts: dict[int, dict[Any, str]] = {}
         self._changes: list[Change] = []
         self._new: list[_Node] = []
+        self._restored: list[str] = []
         self._originals: dict[str, str] = {}
         self._places: list[int] = []
         self._referred: set[int] = set()
@@ -239,8 +238,11 @@ class _Folding:
         """A result that no earlier prompt had after the same results."""
         self._new.append(node)
 
-    def note(self, place: Place, entered: Entered) -> None:
+    def note(self, place: Place, node: _Node) -> None:
         """What is sent for a result."""
+        entered = node.entered
+        if node.restored:
+            self._restored.append(place.tool)
         self._places.append(place.message)
         if any(step.stage == "refer" for step in entered.steps):
             self._referred.update(self._places[position - 1] for position in referred_in(entered.text))
@@ -259,9 +261,8 @@ class _Folding:
             messages,
             tuple(self._changes),
             self._originals,
-            new_from=min((one.place.message for one in self._new if one.place), default=len(messages)),
             pinned=frozenset(self._referred),
-            restored=tuple(one.place.tool for one in self._new if one.place and one.restored),
+            restored=tuple(self._restored),
             faults=tuple(fault for one in self._new for fault in one.entered.faults),
             defused=self._defused,
         )

@@ -26,7 +26,7 @@ __all__ = ["marks_saved", "route_saved", "saved_in"]
 
 
 def saved_in(
-    folded: Folded, usage: Usage | None, prices: CachePrices, *, ours: int, calls: int, applied: bool
+    folded: Folded, usage: Usage | None, prices: CachePrices, *, ours: int, sent: int, calls: int, applied: bool
 ) -> tuple[SavingSpend, ...]:
     """What each stage saved in one call.
 
@@ -34,11 +34,12 @@ def saved_in(
         folded: The prompt as it was sent.
         usage: What the provider counted; None: it did not say, and nothing is settled.
         prices: Of the card, for the size of the prompt.
+        sent: Messages of the conversation's request before this one; those behind them are new to the provider.
         ours: Tokens of the prompt and its tools by our count, > 0.
         calls: Calls of this conversation up to now, this one included.
         applied: Whether it was sent so; else it is only what would have been.
     """
-    fresh = {one.stage: one for one in by_stage([one for one in folded.changes if one.message >= folded.new_from])}
+    fresh = {one.stage: one for one in by_stage([one for one in folded.changes if one.message >= sent])}
     requests = forecast(calls)
     found: list[SavingSpend] = []
     for one in by_stage(folded.changes):
