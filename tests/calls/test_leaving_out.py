@@ -200,8 +200,10 @@ def test_shielded_results_never_give_way(make_guard: MakeGuard, make_server: Mak
 
 
 def test_what_two_calls_ask_the_ledger_at_once_is_taken_once(make_guard: MakeGuard, tmp_path: Path) -> None:
-    guard = make_guard(str(tmp_path / "spend.db"), prompt=tg.Folding("gated", recovery="shell"))
-    with guard.run("agent") as run, guard.join(run.token()):
+    first, guard = (
+        make_guard(str(tmp_path / "spend.db"), prompt=tg.Folding("gated", recovery="shell")) for _ in range(2)
+    )
+    with first.run("agent") as run, guard.join(run.token()):
         node, parts = current(guard).node, guard.late.get()  # type: ignore[union-attr]  # it is in a run
         assert node is not None
         asks = recalled(node, parts.folder.folding, parts)  # type: ignore[union-attr]  # it folds
