@@ -112,10 +112,8 @@ def _routes(routes: Mapping[str, Route] | None, prices: PriceBook, clock: Clock)
     options = {model: route.options or {} for model, route in routes.items()}
     every_s = min(route.poll_s for route in routes.values())
 
-    def begin_polling(begun: Routes) -> None:
-        places = places_of(begun.routers, options)
-        if places:
-            poll(places, every_s=every_s, clock=clock)
+    def begin_polling(begun: Routes) -> Callable[[], None]:
+        return poll(places_of(begun.routers, options), every_s=every_s, clock=clock)
 
     return Routes(routes, prices, clock, begin_polling)
 

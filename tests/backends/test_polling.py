@@ -94,14 +94,14 @@ def test_an_endpoint_that_is_away_or_says_no_is_asked_again(server: ThreadingHTT
 
 
 def test_nobody_is_asked_when_the_router_is_gone(server: ThreadingHTTPServer) -> None:
-    routing = router(server)
+    before, routing = set(threading.enumerate()), router(server)
     places = places_of({"m": routing}, {})
     poll(places, every_s=0.01, clock=SystemClock())
     waited(1)
 
     del routing
     gc.collect()
-    pollers = [one for one in threading.enumerate() if one.name == "tokenguard-signals"]
+    pollers = [one for one in set(threading.enumerate()) - before if one.name == "tokenguard-signals"]
     for one in pollers:
         one.join(timeout=20)
 

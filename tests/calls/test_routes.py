@@ -418,7 +418,66 @@ def test_a_child_counts_anew_and_its_parent_goes_on(guard: Routed, tmp_path: Any
         routes._open["parent"] = "a ticket of the parent"
         child = os.fork()
         if child == 0:
-            os._exit(0 if not routes._open and not routes._is_polling else 1)
+            os._exit(0 if not routes._open and routes._stop_polling is None else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
     assert routes._open == {"parent": "a ticket of the parent"}
+
+
+def test_a_name_of_ones_own_is_priced_by_the_dearest_cloud_behind_it(
+    make_guard: MakeGuard, own: ModelServer, cloud: ModelServer
+) -> None:
+    gpu = tg.Endpoint("gpu", OWN, own.url, own=True)
+    options: dict[str, Any] = {"gpu": {"api_key": "k"}}
+    alone, beside = tg.Route([gpu], None, options), tg.Route([gpu, ASKED, "openai/gpt-4o"], None, options)
+    guard = make_guard(prices=None, prompt="off", routes={"alone": alone, "beside": beside})
+    receipts: list[Any] = []
+
+    with guard.run("agent"):
+        for name in ("alone", "beside"):
+            receipts.append(
+                tg.receipt_of(guard.completion(name, [{"role": "user", "content": "Go on."}], max_tokens=9))
+            )
+    with pytest.warns(tg.UnattributedSpend):
+        guard.completion("alone", [{"role": "user", "content": "Go on."}], max_tokens=9)
+
+    assert [one.endpoint for one in receipts] == ["gpu", "gpu"]
+    assert receipts[0].first_choice is None
+    assert receipts[1].first_choice == tg.Money.from_pico(10 * 2_500_000 + 9 * 10_000_000)
+
+
+def test_tokens_that_the_first_choice_has_no_rate_for_have_no_counterfactual(
+    make_guard: MakeGuard, make_server: MakeServer
+) -> None:
+    details = {"prompt_tokens_details": {"audio_tokens": 5}}
+    own = make_server(Reply("own", usage={"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10, **details}))
+    gpu = tg.Endpoint("gpu", OWN, own.url, own=True)
+    guard = make_guard(prices=None, prompt="off", routes={ASKED: tg.Route([gpu], None, {"gpu": {"api_key": "k"}})})
+
+    with guard.run("agent"):
+        _, receipt = ask(guard)
+
+    assert (receipt.endpoint, receipt.first_choice, receipt.savings) == ("gpu", None, ())
+
+
+def test_the_longest_silent_sessions_are_forgotten_first(guard: Routed, monkeypatch: pytest.MonkeyPatch) -> None:
+    routes: Any = guard().late.get().routes
+    monkeypatch.setattr("tokenguard.calls.routes._SESSIONS_MAX", 2)
+
+    for session in ("a", "b", "a", "c"):
+        routes.remember(ASKED, session, 100)
+
+    assert [routes.warm_tokens(ASKED, session, 1_000) for session in ("a", "b", "c")] == [100, 0, 100]
+
+
+def test_a_closed_guard_reads_no_metrics(guard: Routed) -> None:
+    routed = guard()
+    with routed.run("agent"):
+        ask(routed)
+    routes: Any = routed.late.get().routes
+    reads = routes._stop_polling
+
+    routed.close()
+
+    assert reads is not None
+    assert routes._stop_polling is None

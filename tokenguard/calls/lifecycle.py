@@ -49,6 +49,8 @@ def look_after(guard: Closable) -> None:
 
 def close_parts(parts: Parts) -> None:
     """Close open streams, finish bookkeeping and let go of the database."""
+    if parts.routes is not None:
+        parts.routes.stop()
     for stream in parts.streams.snapshot():
         stream.close() if isinstance(stream, Stream) else stream.drop()
     parts.watch.stop()

@@ -51,7 +51,8 @@ class Routes:
         routes: By the model's name that callers use.
         prices: Says what clouds cost that are named only.
         clock: The guard's.
-        begin_polling: Starts to read the endpoints' metrics; called before the first decision, and again in a child.
+        begin_polling: Starts to read the endpoints' metrics and gives back what ends that; called before the first
+            decision, and again in a child.
 
     Raises:
         SettingsError: a cloud that is named only has no price.
@@ -62,7 +63,7 @@ class Routes:
         routes: Mapping[str, Route],
         prices: PriceBook,
         clock: Clock,
-        begin_polling: Callable[[Routes], None] = lambda _: None,
+        begin_polling: Callable[[Routes], Callable[[], None]] = lambda _: lambda: None,
     ) -> None:
         self.routes = dict(routes)
         self._clock, self._begin_polling = clock, begin_polling
@@ -81,7 +82,7 @@ class Routes:
         """In a forked child: see `core.forks`. The parent's calls are its own, and its poller stayed there."""
         self._lock = threading.Lock()
         self._open: dict[str, tuple[Router, Ticket]] = {}
-        self._is_polling = False
+        self._stop_polling: Callable[[], None] | None = None
 
     def of(self, model: str) -> Router | None:
         """The router of a model's name."""
@@ -90,10 +91,15 @@ class Routes:
     def poll(self) -> None:
         """Begin to read metrics, once in a process."""
         with self._lock:
-            if self._is_polling:
-                return
-            self._is_polling = True
-        self._begin_polling(self)
+            if self._stop_polling is None:
+                self._stop_polling = self._begin_polling(self)
+
+    def stop(self) -> None:
+        """Read no metrics any more; the guard is closed."""
+        with self._lock:
+            stop, self._stop_polling = self._stop_polling, None
+        if stop is not None:
+            stop()
 
     def own_card(self, endpoint: Endpoint) -> PriceCard:
         """The price card of own hardware: what one more token costs there, which may be nothing."""
