@@ -277,6 +277,20 @@ def test_other_paths_are_told_apart() -> None:
         connection.close()
 
         assert statuses == {"/health": 200, "/v1/models": 200, "/v1/stats": 200, "/v1/nothing": 404}
+
+
+def test_the_server_tells_a_load_where_it_was_given_one() -> None:
+    with ModelServer(metrics=lambda: "vllm:num_requests_waiting 3\n") as told, ModelServer() as silent:
+        answers: list[tuple[int, bytes]] = []
+        for server in (told, silent):
+            connection = http.client.HTTPConnection("127.0.0.1", _port(server.url), timeout=5)
+            connection.request("GET", "/metrics")
+            response = connection.getresponse()
+            answers.append((response.status, response.read()))
+            connection.close()
+
+    assert [status for status, _ in answers] == [200, 404]
+    assert answers[0][1] == b"vllm:num_requests_waiting 3\n"
         assert server.count == 0
 
 

@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from tokenguard.calls.call import other_target
+from tokenguard.calls.fold_keeping import state_of
 from tokenguard.core.books import Booking, Status
 from tokenguard.core.forks import renew_in_children
 from tokenguard.core.ladder import Rung
 from tokenguard.core.marks import part_kinds
 from tokenguard.core.price import PriceCard, Rates
+from tokenguard.core.untrusted import list_of
 from tokenguard.core.usage import INPUT_METERS, OUTPUT_METERS, Meter
 from tokenguard.errors import NoEndpoint, SettingsError, Unpriceable
 from tokenguard.routing import Drop, Endpoint, Need, Outcome, Reason, Router, how_of, minute_of_week, refusal
@@ -266,8 +268,8 @@ def _is_private(call: Call, parts: Parts) -> bool:
 
 
 def _need(call: Call, asked: Target, router: Router, parts: Parts, *, private: bool) -> Need:
-    routing, node = call.routing, call.node
-    session = routing.session if routing and routing.session else node.root_id if node else None
+    routing = call.routing
+    session = routing.session if routing and routing.session else _conversation(call, parts)
     prompt = _prompt_tokens(call, asked, router, parts)
     given = asked.terms.output_given
     expected = routing.output_tokens if routing and routing.output_tokens else min(given or _EXPECTED_TOKENS, 256)
@@ -285,6 +287,14 @@ def _need(call: Call, asked: Target, router: Router, parts: Parts, *, private: b
         warm_tokens=parts.routes.warm_tokens(asked.model, session, prompt),
         rung=Rung.REROUTE if call.is_rerouted else None,
     )
+
+
+def _conversation(call: Call, parts: Parts) -> str | None:
+    """What a session is called that nobody named: the run, and how the conversation begins, as a cache has it."""
+    if call.node is None:
+        return None
+    talk = state_of(call, parts).conversation(list_of(call.given))
+    return f"{call.node.root_id} {talk.opening}"
 
 
 def _prompt_tokens(call: Call, asked: Target, router: Router, parts: Parts) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tokenguard.cli import budget, prices, prompt, report, runs
+from tokenguard.cli import backend, budget, prices, prompt, report, runs
 from tokenguard.cli.demo.command import demo
 from tokenguard.cli.doctor import doctor
 from tokenguard.cli.fold import fold
@@ -43,6 +43,7 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(budget.app, name="budget")
 app.add_typer(prices.app, name="prices")
 app.add_typer(prompt.app, name="prompt")
+app.add_typer(backend.app, name="backend")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

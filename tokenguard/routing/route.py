@@ -28,7 +28,8 @@ class Routing:
     deadline_s: float | None = None
     """Seconds from now until the whole answer is worthless."""
     session: str | None = None
-    """Calls with the same name go to the replica that keeps their prefix; None: the run's root names it."""
+    """Calls with the same name go to the replica that keeps their prefix; None: the run and how the
+    conversation begins name it."""
     output_tokens: int | None = None
     """Expected; None: what `max_tokens` says, 256 at most."""
 

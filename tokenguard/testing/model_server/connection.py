@@ -45,6 +45,7 @@ class Server(Protocol):
 
     choose: Callable[[RecordedRequest], Reply]
     clock: Clock
+    metrics: Callable[[], str] | None
 
     @property
     def exchanges(self) -> tuple[Exchange, ...]:
@@ -173,6 +174,8 @@ class Connection(asyncio.Protocol):
             return http.response(200, json.dumps({"object": "list", "data": models}).encode())
         if method == "GET" and tail.endswith("/health"):
             return http.response(200, b"{}")
+        if method == "GET" and tail.endswith("/metrics") and self._server.metrics is not None:
+            return http.response(200, self._server.metrics().encode())
         missing = Reply(status=404, error=f"this server does not answer {method} {path}")
         return http.response(404, json.dumps(error_body(missing)).encode())
 

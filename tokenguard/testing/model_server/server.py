@@ -16,6 +16,7 @@ from tokenguard.testing.model_server.connection import Connection, Exchange
 from tokenguard.testing.model_server.script import Reply, Script, chooser
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from tokenguard.core.clock import Clock
@@ -37,16 +38,24 @@ class ModelServer:
         host: Address to listen on.
         port: 0 picks a free one.
         clock: Tells `created` in answers.
+        metrics: What `GET /metrics` answers, such as a vLLM's load in Prometheus text; None: 404.
 
     Raises (on entering):
         SetupError: the port is taken.
     """
 
     def __init__(
-        self, script: Script = _DEFAULT, *, host: str = "127.0.0.1", port: int = 0, clock: Clock | None = None
+        self,
+        script: Script = _DEFAULT,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        clock: Clock | None = None,
+        metrics: Callable[[], str] | None = None,
     ) -> None:
         self.choose = chooser(script)
         self.clock = clock or SystemClock()
+        self.metrics = metrics
         self.changed = threading.Condition()
         self._host = host
         self._port = port
