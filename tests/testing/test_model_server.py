@@ -277,6 +277,7 @@ def test_other_paths_are_told_apart() -> None:
         connection.close()
 
         assert statuses == {"/health": 200, "/v1/models": 200, "/v1/stats": 200, "/v1/nothing": 404}
+        assert server.count == 0
 
 
 def test_the_server_tells_a_load_where_it_was_given_one() -> None:
@@ -291,7 +292,6 @@ def test_the_server_tells_a_load_where_it_was_given_one() -> None:
 
     assert [status for status, _ in answers] == [200, 404]
     assert answers[0][1] == b"vllm:num_requests_waiting 3\n"
-        assert server.count == 0
 
 
 def test_sixty_four_streams_run_side_by_side() -> None:
