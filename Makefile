@@ -5,7 +5,7 @@ BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null || echo python3 -m uv)
 WORKERS ?= 2
 
-.PHONY: help demo test chaos check bench bench-peers bench-loops bench-prompts bench-schemas docs wheel-check fmt
+.PHONY: help demo test chaos check bench bench-peers bench-loops bench-prompts bench-schemas bench-burst docs wheel-check fmt
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ bench-loops: .venv/.synced  ## measure the repetition rules on the recorded runs
 	$(UV) venv --quiet --clear .venvs/prompts
 	$(UV) pip install --quiet --python .venvs/prompts/bin/python -r benchmarks/prompts/requirements.txt
 	@touch $@
+
+bench-burst: .venv/.synced  ## a recorded burst over three replicas and a cloud, beside LiteLLM's Router (6 minutes)
+	LITELLM_LOCAL_MODEL_COST_MAP=True $(BIN)/python -W ignore benchmarks/burst.py --write
 
 bench-prompts: .venv/.synced .venvs/prompts/.synced  ## measure folding: tokens beside other formats, dollars in replays, the accuracy kit
 	@failed=""; for name in "fold_json .venvs/prompts/bin/python" fold_text fold_speed fold_dollars accuracy; do \
