@@ -29,7 +29,7 @@ from figures import Figures, quantile
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 import tokenguard as tg  # LiteLLM reads the environment when it is imported
-from tokenguard.routing import Policy
+from tokenguard.routing import Policy, Prior
 from tokenguard.testing.model_server import ModelServer, RecordedRequest, Reply
 
 ASKED, OWN = "openai/gpt-4o-mini", "hosted_vllm/llama"
@@ -43,6 +43,8 @@ TARGET_S = 5.0 / FASTER
 INPUT_PICO, OUTPUT_PICO = 150_000, 600_000
 CHUNKS = 16
 STEP_S = 3.0
+SPEED = Prior(0.05, PREFILL_TPS * WORDS_PER_TOKEN, 1 / TOKEN_S)
+"""What measuring a replica once would have told."""
 TRACE = Path(__file__).resolve().parents[2] / "shared" / "data" / "traces" / "mooncake_fast25_conversation.jsonl.gz"
 
 
@@ -189,7 +191,8 @@ async def drain(ask: Ask) -> None:
 
 def ours(at: Site, *, spills: bool = True, own: bool = True) -> tuple[tg.Guard, Ask]:
     endpoints: list[Any] = [
-        tg.Endpoint(f"gpu-{number}", OWN, one.url, own=True, local=True) for number, one in enumerate(at.replicas)
+        tg.Endpoint(f"gpu-{number}", OWN, one.url, own=True, local=True, prior=SPEED)
+        for number, one in enumerate(at.replicas)
     ] * own
     options: dict[str, dict[str, Any]] = {one.name: {"api_key": "k"} for one in endpoints}
     if spills:

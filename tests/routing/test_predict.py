@@ -13,6 +13,7 @@ from tokenguard.routing import Prior, Signals
 from tokenguard.routing.predict import (
     UNBOUNDED,
     Learned,
+    Unread,
     fresh_forecast,
     learn,
     learned_of,
@@ -53,6 +54,14 @@ def test_requests_that_wait_and_calls_since_the_reading_are_ahead() -> None:
 
     assert forecast.queued_tokens == 5_000
     assert forecast.ttft_s(1_000) == pytest.approx(0.2 + 6_000 / 5_000)
+
+
+def test_own_prompts_count_by_their_size_and_only_strangers_as_mean_ones() -> None:
+    small = fresh_forecast(gpu(prior=PRIOR), NEW, calm(waiting=3), 1, Unread(4, 900.0))
+    strangers = fresh_forecast(gpu(prior=PRIOR), NEW, calm(waiting=5), 1, Unread(4, 900.0))
+
+    assert small.queued_tokens == 900
+    assert strangers.queued_tokens == 900 + 2 * 1_000
 
 
 def test_what_the_prefix_cache_has_is_not_queued() -> None:

@@ -9,7 +9,7 @@ from routing.fleets import call, calm, cloud, gpu, names, router
 
 from tokenguard.core.ports import Failure
 from tokenguard.errors import NoEndpoint, SettingsError
-from tokenguard.routing import Choice, How, Outcome, Router, Ticket, how_of
+from tokenguard.routing import Choice, How, Outcome, Prior, Router, Ticket, how_of
 
 
 def begun(found: Router, at_s: float = 0.0, **more: object) -> Ticket:
@@ -190,3 +190,24 @@ def test_many_threads_leave_nothing_counted() -> None:
     assert most <= 4
     assert [one.in_flight for one in fleet.snapshot.standings] == [0, 0, 0]
     assert isinstance(fleet.route(call(), at_s=0.0).choices[0], Choice)
+
+
+def test_own_prompts_are_a_line_that_is_read_at_the_learned_speed() -> None:
+    speed = Prior(ttft_s=0.1, prefill_tps=5_000.0, output_tps=50.0)
+    fleet = router(gpu(prior=speed))
+
+    def queued() -> float:
+        return round(fleet.snapshot.standings[0].fresh.queued_tokens)
+
+    fleet.hear("gpu-a", calm(0.0))
+    tickets = [begun(fleet, call_id=f"call-{one}", prompt=10_000) for one in range(2)]
+    both = queued()
+    fleet.hear("gpu-a", calm(1.0, waiting=1))
+    a_second_later = queued()
+    fleet.hear("gpu-a", calm(1.5))
+    nobody_waits = queued()
+    for ticket in tickets:
+        fleet.end(ticket, Outcome("ok", 5.0, 2.0, 20), at_s=5.0)
+
+    assert (both, a_second_later, nobody_waits) == (20_000, 15_000, 10_000)
+    assert fleet.snapshot.standings[0].reads == ()

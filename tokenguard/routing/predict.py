@@ -6,9 +6,10 @@
 - *residual* and *1 ÷ prefill rate* are intercept and slope of a line through the endpoint's own outcomes, TTFT over
   tokens ahead, with weights that halve about every seven outcomes and a prior that counts like a spread of 500 tokens.
 - Until three outcomes are in, the engine's own mean TTFT stands for the residual, less its queue and a mean prefill.
-- *queued tokens* = (requests waiting + own calls begun since the reading) × the mean prompt less its cached share;
-  where the engine measured its queue and somebody still waits, at least as long as that: a queue for seats or for KV
-  blocks drains slower than one for prefill.
+- *queued tokens* = own prompts that are not read yet, one after the other since each began, + (requests waiting + own
+  calls begun since the reading − own calls not read yet) × the mean prompt less its cached share. Prompts differ by a
+  factor of a hundred, so only strangers' are reckoned as mean ones. Where the engine measured its queue and somebody
+  still waits, it is at least as long as that: a queue for seats or for KV blocks drains slower than one for prefill.
 - *KV head-room* = capacity × (1 − use) − 5 % − what those queued will take. Where nobody states the capacity, an engine
   above 90 % has none.
 - *stale* (no signals, or older than five seconds): every own call in flight counts as queued, nothing is below the last
@@ -25,7 +26,7 @@ from typing import Final, NamedTuple
 from tokenguard.routing.endpoints import Endpoint, Prior
 from tokenguard.routing.signals import Signals
 
-__all__ = ["UNBOUNDED", "Forecast", "Learned", "fresh_forecast", "learn", "learned_of", "stale_forecast"]
+__all__ = ["UNBOUNDED", "Forecast", "Learned", "Unread", "fresh_forecast", "learn", "learned_of", "stale_forecast"]
 
 UNBOUNDED: Final = 1 << 62
 """Head-room where nobody states a bound."""
@@ -171,10 +172,31 @@ class Forecast(NamedTuple):
         return uncached_tokens * self.prompt_token_s + output_tokens * self.output_token_s / self.streams
 
 
-def fresh_forecast(endpoint: Endpoint, learned: Learned, signals: Signals, begun: int) -> Forecast:
-    """By signals that are believed; `begun` own calls began since they were read."""
+class Unread(NamedTuple):
+    """Prompts of own calls that an endpoint has not read yet, as far as its learned speed tells."""
+
+    calls: int = 0
+    tokens: float = 0.0
+
+
+_NOTHING: Final = Unread()
+
+
+def fresh_forecast(
+    endpoint: Endpoint, learned: Learned, signals: Signals, begun: int, unread: Unread = _NOTHING
+) -> Forecast:
+    """By signals that are believed.
+
+    Args:
+        endpoint: Which.
+        learned: By its outcomes.
+        signals: Its latest.
+        begun: Own calls that began since they were read.
+        unread: Own calls that it still has to read, those included.
+    """
     uncached = learned.prompt_tokens * (1.0 - (signals.hit_share or 0.0))
-    queued = (signals.waiting + begun) * uncached
+    strangers = max(0, signals.waiting + begun - unread.calls)
+    queued = unread.tokens + strangers * uncached
     if signals.waiting > 0 and signals.queue_s is not None:
         queued = max(queued, signals.queue_s / learned.prompt_token_s)
     base_s, is_known = learned.base_s, learned.is_known

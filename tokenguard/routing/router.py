@@ -97,7 +97,7 @@ class Router:
             if place is None or snapshot.fleet.endpoints[place] != choice.endpoint:
                 return None
             was = snapshot.standings[place]
-            now = begun(was, self.policy, at_s)
+            now = begun(was, self.policy, at_s, tokens=choice.uncached_tokens)
             if now is None:
                 return None
             bucket: Bucket | None = snapshot.bucket

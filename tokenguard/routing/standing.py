@@ -19,6 +19,7 @@ from tokenguard.routing.predict import (
     UNBOUNDED,
     Forecast,
     Learned,
+    Unread,
     fresh_forecast,
     learn,
     learned_of,
@@ -36,6 +37,9 @@ _TOO_MANY: Final = 429
 _UNAVAILABLE: Final = 503
 _OVERLOADED: Final = 529
 _CALLERS: Final = frozenset({400, 413, 422})
+Reads: TypeAlias = tuple[tuple[float, int], ...]
+
+_READS_MAX: Final = 256
 _BUSY_S: Final = 1.0
 _BUSY_S_MAX: Final = 60.0
 
@@ -98,6 +102,7 @@ class Standing:
         in_flight: Our calls there.
         in_flight_read: How many there were when the signals were read.
         busy_until_s: It turned a call away and is left alone until then.
+        reads: Own prompts that are not read yet: when each will be, one after the other, and its tokens.
         pressed: It spills, if it is own.
         pressure: Predicted TTFT of its mean call over the target.
         fresh: Forecast while the signals are believed.
@@ -114,6 +119,7 @@ class Standing:
     in_flight: int
     in_flight_read: int
     busy_until_s: float
+    reads: Reads
     pressed: bool
     pressure: float
     fresh: Forecast
@@ -151,12 +157,19 @@ def standing_of(endpoint: Endpoint, policy: Policy, at_s: float) -> Standing:
 
 def heard(standing: Standing, signals: Signals, policy: Policy) -> Standing:
     """New signals came."""
-    counts = _Counts(signals, standing.in_flight, standing.in_flight, standing.busy_until_s, standing.pressed)
+    reads = standing.reads
+    if not signals.waiting:  # Nobody waits, so at most the latest is being read.
+        token_s = standing.learned.prompt_token_s
+        reads = tuple((min(until_s, signals.at_s + tokens * token_s), tokens) for until_s, tokens in reads[-1:])
+    counts = _Counts(signals, standing.in_flight, standing.in_flight, standing.busy_until_s, reads, standing.pressed)
     return _worked_out(standing.endpoint, standing.learned, standing.breaker, counts, policy, signals.at_s)
 
 
-def begun(standing: Standing, policy: Policy, at_s: float) -> Standing | None:
-    """One more call is in flight; None where none may begin: it is shut, full, or another call is its probe."""
+def begun(standing: Standing, policy: Policy, at_s: float, *, tokens: int = 0) -> Standing | None:
+    """One more call is in flight, with so many tokens to read; None where none may begin.
+
+    That is: it is shut, full, or another call is its probe.
+    """
     if at_s < standing.shut_until_s:
         return None
     breaker = begin(standing.breaker, at_s, policy.breaker)
@@ -166,6 +179,7 @@ def begun(standing: Standing, policy: Policy, at_s: float) -> Standing | None:
         standing.in_flight + 1,
         standing.in_flight_read,
         standing.busy_until_s,
+        _reading(standing.reads, tokens, standing.learned.prompt_token_s, at_s),
         standing.pressed,
     )
     return _worked_out(standing.endpoint, standing.learned, breaker, counts, policy, at_s)
@@ -193,8 +207,16 @@ def after(standing: Standing, ticket: Ticket, outcome: Outcome, policy: Policy, 
         busy_until_s = max(busy_until_s, at_s + min(_BUSY_S_MAX, max(0.0, pause_s)))
     # An endpoint that left the fleet and came back counts anew, and may hear of calls from before.
     in_flight = max(0, standing.in_flight - 1)
-    counts = _Counts(standing.signals, in_flight, standing.in_flight_read, busy_until_s, standing.pressed)
+    reads = standing.reads if in_flight else ()
+    counts = _Counts(standing.signals, in_flight, standing.in_flight_read, busy_until_s, reads, standing.pressed)
     return _worked_out(standing.endpoint, learned, breaker, counts, policy, at_s)
+
+
+def _reading(reads: Reads, tokens: int, token_s: float, at_s: float) -> Reads:
+    """The line of own prompts with one more at its end."""
+    left = tuple(one for one in reads if one[0] > at_s)
+    begins_s = left[-1][0] if left else at_s
+    return (*left[-_READS_MAX:], (begins_s + tokens * token_s, tokens))
 
 
 class _Counts(NamedTuple):
@@ -204,21 +226,24 @@ class _Counts(NamedTuple):
     in_flight: int
     in_flight_read: int
     busy_until_s: float
+    reads: Reads
     pressed: bool
 
 
-_NEW: Final = _Counts(None, 0, 0, -inf, pressed=False)
+_NEW: Final = _Counts(None, 0, 0, -inf, (), pressed=False)
 
 
 def _worked_out(  # noqa: PLR0917  # the fields of a standing
     endpoint: Endpoint, learned: Learned, breaker: Breaker, counts: _Counts, policy: Policy, at_s: float
 ) -> Standing:
     """A standing with everything that a decision reads."""
-    signals, in_flight, in_flight_read, busy_until_s, pressed = counts
+    signals, in_flight, in_flight_read, busy_until_s, reads, pressed = counts
     stale = stale_forecast(endpoint, learned, signals, in_flight)
     fresh, fresh_until_s, shut_until_s = stale, -inf, max(breaker.shut_until_s, busy_until_s)
     if signals is not None:
-        fresh = fresh_forecast(endpoint, learned, signals, max(0, in_flight - in_flight_read))
+        left = [until_s for until_s, _ in reads if until_s > at_s]
+        unread = Unread(len(left), (left[-1] - at_s) / learned.prompt_token_s) if left else Unread()
+        fresh = fresh_forecast(endpoint, learned, signals, max(0, in_flight - in_flight_read), unread)
         fresh_until_s = signals.at_s + STALE_AFTER_S
         if signals.asleep:
             shut_until_s = max(shut_until_s, fresh_until_s)
@@ -235,6 +260,7 @@ def _worked_out(  # noqa: PLR0917  # the fields of a standing
         in_flight,
         in_flight_read,
         busy_until_s,
+        reads,
         endpoint.own and is_pressed(pressed, pressure, policy.spill),
         pressure,
         fresh,
