@@ -363,12 +363,14 @@ def test_sessions_that_were_answered_are_warm_for_a_while(guard: Routed) -> None
     router.route = lambda need, *, at_s, minute: (needs.append(need), route(need, at_s=at_s, minute=minute))[1]
 
     with routed.run("agent"):
-        ask(routed, "one two three " * 50)
-        ask(routed, "one two three " * 60)
+        talk = [{"role": "user", "content": "one two three " * 50}, {"role": "assistant", "content": "Yes."}]
+        for messages in (talk, [*talk, {"role": "user", "content": "And now?"}]):
+            routed.completion(ASKED, messages, max_tokens=100)
         ask(routed, routing=tg.Routing(session="another", tier="large", deadline_s=60, output_tokens=20))
 
     assert [one.warm_tokens > 0 for one in needs] == [False, True, False]
-    assert needs[1].warm_tokens == needs[0].prompt_tokens
+    # The server said that the first prompt had ten tokens, so the second one is reckoned from there.
+    assert needs[1].warm_tokens == needs[1].prompt_tokens < needs[0].prompt_tokens
     assert (needs[2].prefix_key, needs[2].tier, needs[2].deadline_s, needs[2].output_tokens) == (
         "another",
         "large",
