@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -91,6 +92,22 @@ def test_an_endpoint_that_is_away_or_says_no_is_asked_again(server: ThreadingHTT
     assert nothing is None
     assert routing.snapshot.standings[0].signals is not None
     assert routing.snapshot.standings[1].signals is None
+
+
+def test_an_endpoint_that_hangs_keeps_nobody_elses_signals_waiting(server: ThreadingHTTPServer) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # It takes connections and never answers.
+        port = silent.getsockname()[1]
+        hung = [Endpoint(f"hung-{n}", "hosted_vllm/llama", f"http://127.0.0.1:{port}/v1", own=True) for n in range(4)]
+        routing = router(server, *hung)
+        places = places_of({"m": routing}, {"m": {"gpu": {"api_key": "secret"}}})
+
+        stop = poll(places[::-1], every_s=0.01, clock=SystemClock())
+        waited(5)
+        heard = [one.signals is not None for one in routing.snapshot.standings]
+        stop()
+
+    assert heard == [True, False, False, False, False]
+    assert "secret" not in repr(places)
 
 
 def test_nobody_is_asked_when_the_router_is_gone(server: ThreadingHTTPServer) -> None:

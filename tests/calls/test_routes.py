@@ -415,15 +415,19 @@ def test_a_child_counts_anew_and_its_parent_goes_on(guard: Routed, tmp_path: Any
     routed = guard(str(tmp_path / "spend.db"))
     routes: Any = routed.late.get().routes
 
+    def flying() -> int:
+        return sum(one.in_flight for one in routes.of(ASKED).snapshot.standings)
+
     with routed.run("agent"):
-        ask(routed)
-        routes._open["parent"] = "a ticket of the parent"
+        stream = routed.completion(ASKED, [{"role": "user", "content": "Go on."}], max_tokens=100, stream=True)
         child = os.fork()
         if child == 0:
-            os._exit(0 if not routes._open and routes._stop_polling is None else 1)
+            os._exit(0 if not routes._open and routes._stop_polling is None and not flying() else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert flying() == 1
+        assert list(stream)
 
-    assert routes._open == {"parent": "a ticket of the parent"}
+    assert flying() == 0
 
 
 def test_a_name_of_ones_own_is_priced_by_the_dearest_cloud_behind_it(
@@ -483,3 +487,53 @@ def test_a_closed_guard_reads_no_metrics(guard: Routed) -> None:
 
     assert reads is not None
     assert routes._stop_polling is None
+
+
+@pytest.mark.parametrize("name", ["base_url", "api_base"])
+def test_an_address_of_the_callers_leads_no_private_call_out_and_their_key_to_no_stranger(
+    make_guard: MakeGuard, own: ModelServer, cloud: ModelServer, name: str
+) -> None:
+    gpu = tg.Endpoint("gpu", OWN, own.url, own=True, local=True)
+    guard = make_guard(prices=None, prompt="off", routes={ASKED: tg.Route([gpu, ASKED])})
+    theirs = {name: cloud.url, "api_key": "a key for the cloud"}
+
+    with guard.run("agent"):
+        said, _ = ask(guard, routing=tg.Routing(private=True), **theirs)
+        own.__exit__(None, None, None)
+        behind, _ = ask(guard, **theirs)
+
+    assert (said, behind, own.count, cloud.count) == ("own", "cloud", 1, 1)
+    assert "a key for the cloud" not in str(own.requests[0].headers)
+    assert cloud.requests[0].headers["authorization"] == "Bearer a key for the cloud"
+
+
+def test_an_endpoint_that_no_list_knows_costs_what_was_declared(make_guard: MakeGuard, cloud: ModelServer) -> None:
+    rates = tg.Rates.per_million("1", "2")
+    rented = tg.Endpoint("rented", "openai/nobody-lists-this", cloud.url, marginal=rates)
+    guard = make_guard(prices=None, prompt="off", routes={"m": tg.Route([rented], None, {"rented": {"api_key": "k"}})})
+
+    with guard.run("agent", budget=tg.Budget(usd="1")):
+        receipt = tg.receipt_of(guard.completion("m", [{"role": "user", "content": "Go on."}], max_tokens=100))
+
+    assert receipt is not None
+    assert receipt.cost == tg.Money.from_pico(10 * 1_000_000 + 50 * 2_000_000)
+    assert receipt.savings == ()
+
+
+def test_what_own_hardware_has_no_rate_for_breaks_no_answer(make_guard: MakeGuard, make_server: MakeServer) -> None:
+    searched = {"prompt_tokens_details": {"web_search_requests": 2}}
+    usage = {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10, **searched}
+    own = make_server(Reply("own", usage=usage))
+    gpu = tg.Endpoint("gpu", OWN, own.url, own=True)
+    guard = make_guard(prices=None, prompt="off", routes={ASKED: tg.Route([gpu], None, {"gpu": {"api_key": "k"}})})
+
+    with guard.run("agent"):
+        said, receipt = ask(guard)
+
+    assert (said, receipt.endpoint) == ("own", "gpu")
+
+
+def test_a_route_does_not_say_its_keys() -> None:
+    route = tg.Route([tg.Endpoint("a", OWN, own=True)], None, {"a": {"api_key": "sk-secret"}})
+
+    assert "sk-secret" not in repr(route)

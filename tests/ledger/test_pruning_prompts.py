@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -103,3 +104,20 @@ def test_what_nobody_may_read_any_more_goes(books: Any, clock: Any, desk: Any) -
     assert books.find_text("b" * 12, root_id=None) == "b" * 12
     assert books.folding_of("run-b") == {"whole_from": 1}
     assert bool(gone)
+
+
+def test_two_prunings_beside_a_writer_count_every_saving_once(books: Any) -> None:
+    books.note_savings([saving(FEB + timedelta(minutes=minute), f"run-{minute}") for minute in range(200)])
+
+    def write() -> None:
+        for number in range(50):
+            books.note_savings([saving(FEB, f"late-{number}")])
+
+    with ThreadPoolExecutor(3) as workers:
+        acts = [workers.submit(prune, books._database, MARCH) for _ in range(2)] + [workers.submit(write)]
+        for act in acts:
+            act.result()
+    prune(books._database, MARCH)
+
+    (found,) = books.savings()
+    assert (found.calls, found.tokens) == (2 * 250, 80 * 250)

@@ -1,7 +1,7 @@
 """Reads the metrics of own endpoints once a second, beside the calls: no call ever waits for a signal.
 
-One thread for all endpoints of a guard, with a connection each. An endpoint that does not answer is asked again like
-all others; after five seconds its last signals are not believed any more (`routing/signals.py`).
+Each endpoint has a thread and a connection of its own, so that one that hangs keeps nobody else's signals waiting. One
+that does not answer is asked again; after five seconds its last signals are not believed (`routing/signals.py`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import contextlib
 import http.client
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 from weakref import ref
@@ -38,11 +38,11 @@ class Place:
     name: str
     api_base: str
     """As LiteLLM takes it, with or without `/v1` at its end."""
-    api_key: str | None = None
+    api_key: str | None = field(default=None, repr=False)
 
 
 def poll(places: Sequence[Place], *, every_s: float, clock: Clock) -> Callable[[], None]:
-    """Begin to read in a thread of its own, until all routers are gone; returns what ends it at once.
+    """Begin to read, until the routers are gone; returns what ends it at once.
 
     Args:
         places: Where to ask.
@@ -50,54 +50,54 @@ def poll(places: Sequence[Place], *, every_s: float, clock: Clock) -> Callable[[
         clock: Whose monotonic seconds signals carry.
     """
     over = threading.Event()
-    poller = _Poller(places, clock)
-    thread = threading.Thread(target=poller.run, args=(every_s, over), name="tokenguard-signals", daemon=True)
-    thread.start()
+    for place in places:
+        reader = _Reader(place, clock)
+        threading.Thread(target=reader.run, args=(every_s, over), name="tokenguard-signals", daemon=True).start()
     return over.set
 
 
-class _Poller:
-    def __init__(self, places: Sequence[Place], clock: Clock) -> None:
-        self._places, self._clock = tuple(places), clock
-        self._lines: dict[Place, http.client.HTTPConnection] = {}
-        self._readings: dict[Place, Reading] = {}
+class _Reader:
+    def __init__(self, place: Place, clock: Clock) -> None:
+        self._place, self._clock = place, clock
+        self._line: http.client.HTTPConnection | None = None
+        self._reading: Reading | None = None
 
     def run(self, every_s: float, over: threading.Event) -> None:
-        while any(one.router() is not None for one in self._places):
-            for place in self._places:
-                self._read(place)
-            if over.wait(every_s):
-                break
-        for line in self._lines.values():
-            line.close()
+        while not over.is_set() and self._place.router() is not None:
+            self._read()
+            over.wait(every_s)
+        self._hang_up()
 
-    def _read(self, place: Place) -> None:
+    def _read(self) -> None:
         try:
-            text = self._ask(place)
+            text = self._ask()
         except (OSError, http.client.HTTPException, ValueError):
-            line = self._lines.pop(place, None)
-            if line is not None:
-                with contextlib.suppress(OSError):
-                    line.close()
+            self._hang_up()
             return
-        router = place.router()
+        router = self._place.router()
         if text is None or router is None:
             return
-        reading = read_signals(text, at_s=self._clock.monotonic(), before=self._readings.get(place))
-        self._readings[place] = reading
-        router.hear(place.name, reading.signals)
+        self._reading = read_signals(text, at_s=self._clock.monotonic(), before=self._reading)
+        router.hear(self._place.name, self._reading.signals)
 
-    def _ask(self, place: Place) -> str | None:
+    def _ask(self) -> str | None:
         """What `/metrics` answers; None where it is no 200."""
-        line = self._lines.get(place)
-        if line is None:
-            line = self._lines[place] = _connection(place.api_base)
-        headers = {"Authorization": f"Bearer {place.api_key}"} if place.api_key else {}
-        line.request("GET", _path(place.api_base), headers=headers)
-        answer = line.getresponse()
+        if self._line is None:
+            self._line = _connection(self._place.api_base)
+        key = self._place.api_key
+        self._line.request(
+            "GET", _path(self._place.api_base), headers={"Authorization": f"Bearer {key}"} if key else {}
+        )
+        answer = self._line.getresponse()
         body = answer.read(_LARGEST_BYTES)
         answer.read()
         return body.decode("utf-8", "replace") if answer.status == http.client.OK else None
+
+    def _hang_up(self) -> None:
+        line, self._line = self._line, None
+        if line is not None:
+            with contextlib.suppress(OSError):
+                line.close()
 
 
 def _connection(api_base: str) -> http.client.HTTPConnection:

@@ -113,12 +113,15 @@ def _without_tools(options: dict[str, Any]) -> dict[str, Any]:
 def _card(
     target: Target, parts: Parts, now: datetime, *, capped_usd: bool
 ) -> tuple[PriceCard | None, Unpriceable | None]:
-    if target.choice is not None and target.choice.endpoint.own and parts.routes is not None:
-        return parts.routes.own_card(target.choice.endpoint), None
+    endpoint = target.choice.endpoint if target.choice else None
+    if endpoint is not None and endpoint.own and parts.routes is not None:
+        return parts.routes.card_of(endpoint), None
     base = target.options.get("base_model")
     try:
         return parts.prices.card(target.model, at=now, base_model=base if isinstance(base, str) else None), None
     except Unpriceable as unknown:
+        if endpoint is not None and parts.routes is not None:
+            return parts.routes.card_of(endpoint), None  # No list knows it; whoever declared it said what it costs.
         if capped_usd and not parts.prices.observe_unknown:
             raise
         return None, unknown

@@ -42,6 +42,22 @@ _SOON_S: Final = 0.5
 _WARM_S: Final = 300.0
 _SESSIONS_MAX: Final = 10_000
 _IMAGES: Final = frozenset({"image_url", "input_image", "image"})
+_CALLERS_PLACE: Final = frozenset(
+    {
+        "api_base",
+        "api_key",
+        "api_version",
+        "azure_ad_token",
+        "azure_ad_token_provider",
+        "base_model",
+        "base_url",
+        "client",
+        "custom_llm_provider",
+        "deployment_id",
+        "organization",
+    }
+)
+"""Options by which a caller says where a model is, what opens it and what it costs: of the model that they named."""
 _OURS: Final = frozenset({"CancelledError", "GeneratorExit", "KeyboardInterrupt", "SystemExit"})
 """Errors by which a caller ends a call."""
 
@@ -69,11 +85,8 @@ class Routes:
     ) -> None:
         self.routes = dict(routes)
         self._clock, self._begin_polling = clock, begin_polling
-        self.routers = {
-            model: Router(
-                [_endpoint(one, prices, model) for one in route.endpoints], route.policy, at_s=clock.monotonic()
-            )
-            for model, route in self.routes.items()
+        self._endpoints = {
+            model: [_endpoint(one, prices, model) for one in route.endpoints] for model, route in self.routes.items()
         }
         self._cards: dict[Endpoint, PriceCard] = {}
         self._sessions: dict[tuple[str, str], tuple[int, float]] = {}
@@ -83,6 +96,10 @@ class Routes:
     def renew_lock(self) -> None:
         """In a forked child: see `core.forks`. The parent's calls are its own, and its poller stayed there."""
         self._lock = threading.Lock()
+        now_s = self._clock.monotonic()
+        self.routers = {
+            model: Router(self._endpoints[model], route.policy, at_s=now_s) for model, route in self.routes.items()
+        }
         self._open: dict[str, tuple[Router, Ticket]] = {}
         self._stop_polling: Callable[[], None] | None = None
 
@@ -103,8 +120,8 @@ class Routes:
         if stop is not None:
             stop()
 
-    def own_card(self, endpoint: Endpoint) -> PriceCard:
-        """The price card of own hardware: what one more token costs there, which may be nothing."""
+    def card_of(self, endpoint: Endpoint) -> PriceCard:
+        """The price card of an endpoint by its own rates: what one more token costs there, which may be nothing."""
         card = self._cards.get(endpoint)
         if card is None:
             card = self._cards[endpoint] = _card(endpoint, endpoint.billed)
@@ -233,14 +250,18 @@ def route_facts(sent: Sent, usage: Usage | None, parts: Parts) -> dict[str, Any]
     facts: dict[str, Any] = {"route": str(target.choice.why), "first_choice": place.model}
     if usage is None:
         return facts
-    first = _first_card(place, sent, parts)
-    internal = _card(target.choice.endpoint, target.choice.endpoint.effective)
-    try:
-        facts["counterfactual_pico"] = None if first is None else first.cost(usage)
-    except Unpriceable:
-        facts["counterfactual_pico"] = None
-    facts["internal_pico"] = internal.cost(usage)
+    endpoint = target.choice.endpoint
+    facts["counterfactual_pico"] = _cost(_first_card(place, sent, parts), usage)
+    facts["internal_pico"] = _cost(_card(endpoint, endpoint.effective), usage) if endpoint.own else None
     return facts
+
+
+def _cost(card: PriceCard | None, usage: Usage) -> int | None:
+    """None: no card, or it has no rate for something that was used."""
+    try:
+        return None if card is None else card.cost(usage)
+    except Unpriceable:
+        return None
 
 
 def _first_card(place: Routed, sent: Sent, parts: Parts) -> PriceCard | None:
@@ -319,6 +340,9 @@ def _used(call: Call, asked: Target) -> Iterator[Any]:
 
 
 def _target(endpoint: Endpoint, over: Mapping[str, Any], asked: Target, call: Call, parts: Parts) -> Target:
+    # `base_url` goes over an address: left in, it would lead a private call out of the house, and keys to strangers.
+    if endpoint.local or endpoint.api_base is not None or endpoint.model != asked.model:
+        asked = replace(asked, options={k: v for k, v in asked.options.items() if k not in _CALLERS_PLACE})
     found = other_target({**endpoint.options, **over}, asked, call.operation, parts.terms)
     # The caller's own number of retries was taken out of the options before.
     return replace(found, terms=replace(found.terms, retries=asked.terms.retries))

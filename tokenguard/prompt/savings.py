@@ -83,7 +83,7 @@ def route_saved(booking: Booking) -> tuple[SavingSpend, ...]:
     tokens were counted.
     """
     elsewhere = booking.counterfactual_pico
-    if elsewhere is None or booking.quality is not Quality.REPORTED:
+    if elsewhere is None or booking.quality is not Quality.REPORTED or elsewhere == booking.amounts.usd_pico:
         return ()
     amount = Money.from_pico(elsewhere - booking.amounts.usd_pico)
     return (SavingSpend("route", True, 1, 0, 0, 0, 0, 0, amount, amount),)  # noqa: FBT003  # it was sent

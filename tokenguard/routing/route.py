@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tokenguard.errors import BadAmount, SettingsError
@@ -51,7 +51,7 @@ class Route:
     endpoints: Sequence[Endpoint | str]
     """A string is a cloud model by LiteLLM's name, with the rates of its price card."""
     policy: Policy | None = None
-    options: Mapping[str, Mapping[str, Any]] | None = None
+    options: Mapping[str, Mapping[str, Any]] | None = field(default=None, repr=False)
     """LiteLLM's options that go over a call's own, by endpoint: its `api_key`, for one."""
     private_scopes: Sequence[str] = ()
     """Calls of these scopes, and of all below them, are private."""
