@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from tokenguard.calls.routes import route_facts
+from tokenguard.calls.route_prices import route_facts
 from tokenguard.core.account import Amounts
 from tokenguard.core.books import Booking, Status
 from tokenguard.core.money import Money

@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tokenguard.calls.call import other_target
 from tokenguard.calls.fold_keeping import state_of
+from tokenguard.calls.route_prices import card_of, endpoint_of
 from tokenguard.core.books import Booking, Status
 from tokenguard.core.forks import renew_in_children
 from tokenguard.core.ladder import Rung
 from tokenguard.core.marks import part_kinds
-from tokenguard.core.price import PriceCard, Rates
+from tokenguard.core.price import PriceCard
 from tokenguard.core.untrusted import list_of
-from tokenguard.core.usage import INPUT_METERS, OUTPUT_METERS, Meter
-from tokenguard.errors import NoEndpoint, SettingsError, Unpriceable
+from tokenguard.errors import NoEndpoint
 from tokenguard.routing import Drop, Endpoint, Need, Outcome, Reason, Router, how_of, minute_of_week, refusal
-from tokenguard.routing.endpoints import Rates as EndpointRates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -31,11 +30,10 @@ if TYPE_CHECKING:
     from tokenguard.calls.parts import Parts
     from tokenguard.core.clock import Clock
     from tokenguard.core.ports import Failure, PriceBook
-    from tokenguard.core.usage import Usage
     from tokenguard.routing import Plan, Ticket
     from tokenguard.routing.route import Route
 
-__all__ = ["Routes", "count_in", "count_out", "route_facts", "routed"]
+__all__ = ["Routed", "Routes", "count_in", "count_out", "left_over", "routed"]
 
 _EXPECTED_TOKENS: Final = 256
 _SOON_S: Final = 0.5
@@ -86,7 +84,7 @@ class Routes:
         self.routes = dict(routes)
         self._clock, self._begin_polling = clock, begin_polling
         self._endpoints = {
-            model: [_endpoint(one, prices, model) for one in route.endpoints] for model, route in self.routes.items()
+            model: [endpoint_of(one, prices, model) for one in route.endpoints] for model, route in self.routes.items()
         }
         self._cards: dict[Endpoint, PriceCard] = {}
         self._sessions: dict[tuple[str, str], tuple[int, float]] = {}
@@ -124,7 +122,7 @@ class Routes:
         """The price card of an endpoint by its own rates: what one more token costs there, which may be nothing."""
         card = self._cards.get(endpoint)
         if card is None:
-            card = self._cards[endpoint] = _card(endpoint, endpoint.billed)
+            card = self._cards[endpoint] = card_of(endpoint, endpoint.billed)
         return card
 
     def warm_tokens(self, model: str, session: str | None, prompt_tokens: int) -> int:
@@ -239,49 +237,6 @@ def left_over(call: Call) -> NoEndpoint:
     return refusal(plan._replace(choices=(), dropped=(*plan.dropped, *gone)))
 
 
-def route_facts(sent: Sent, usage: Usage | None, parts: Parts) -> dict[str, Any]:
-    """What a booking says of its route: why this endpoint, and what the first choice and the hardware would cost.
-
-    The price of the first choice is for the same tokens; another model might have written more or fewer.
-    """
-    target, place = sent.attempt.target, sent.attempt.call.routed
-    if place is None or target.choice is None:
-        return {}
-    facts: dict[str, Any] = {"route": str(target.choice.why), "first_choice": place.model}
-    if usage is None:
-        return facts
-    endpoint = target.choice.endpoint
-    facts["counterfactual_pico"] = _cost(_first_card(place, sent, parts), usage)
-    facts["internal_pico"] = _cost(_card(endpoint, endpoint.effective), usage) if endpoint.own else None
-    return facts
-
-
-def _cost(card: PriceCard | None, usage: Usage) -> int | None:
-    """None: no card, or it has no rate for something that was used."""
-    try:
-        return None if card is None else card.cost(usage)
-    except Unpriceable:
-        return None
-
-
-def _first_card(place: Routed, sent: Sent, parts: Parts) -> PriceCard | None:
-    """Of the model that was asked for; else of the dearest cloud that the route names, which is what it stands for."""
-    at = sent.attempt.hold.at
-    for model in (place.model, *(one.model for one in _clouds(place.router))):
-        try:
-            return parts.prices.card(model, at=at)
-        except Unpriceable:
-            continue
-    return None
-
-
-def _clouds(router: Router) -> Iterator[Endpoint]:
-    yield from sorted(
-        (one for one in router.snapshot.fleet.endpoints if not one.own),
-        key=lambda one: (-one.billed.output_pico, one.name),
-    )
-
-
 def _is_private(call: Call, parts: Parts) -> bool:
     if call.routing is not None and call.routing.private:
         return True
@@ -346,46 +301,6 @@ def _target(endpoint: Endpoint, over: Mapping[str, Any], asked: Target, call: Ca
     found = other_target({**endpoint.options, **over}, asked, call.operation, parts.terms)
     # The caller's own number of retries was taken out of the options before.
     return replace(found, terms=replace(found.terms, retries=asked.terms.retries))
-
-
-def _endpoint(given: Endpoint | str, prices: PriceBook, route: str) -> Endpoint:
-    if not isinstance(given, str):
-        return given
-    try:
-        card = prices.card(given)
-    except Unpriceable as unknown:
-        raise SettingsError(
-            f"route {route!r} names {given!r}, which has no price: {unknown.sentence} Or give an Endpoint with "
-            "marginal=Rates(...).",
-            endpoint=given,
-        ) from unknown
-    rates = EndpointRates(card.rates[Meter.INPUT] or 0, card.rates[Meter.OUTPUT] or 0)
-    return Endpoint(
-        given,
-        given,
-        marginal=rates,
-        context_tokens=card.context_tokens,
-        can=frozenset({"tools", "json", "vision"}),
-    )
-
-
-def _card(endpoint: Endpoint, rates: EndpointRates) -> PriceCard:
-    """A card with one rate for all that is read, and one for all that is written."""
-    by_meter: dict[Meter, int | None] = {
-        **dict.fromkeys(INPUT_METERS, rates.input_pico),
-        **dict.fromkeys(OUTPUT_METERS, rates.output_pico),
-    }
-    return PriceCard(
-        id=f"endpoint/{endpoint.name}/{rates.input_pico}.{rates.output_pico}",
-        model=endpoint.model,
-        provider=endpoint.model.partition("/")[0],
-        source="override",
-        version="endpoint",
-        rates=Rates.of(by_meter),
-        context_tokens=endpoint.context_tokens,
-        output_tokens_max=endpoint.context_tokens,
-        free=not (rates.input_pico or rates.output_pico),
-    )
 
 
 def _outcome(booking: Booking | None, failure: Failure | None) -> Outcome:
