@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import tokenguard as tg
-from tokenguard.backends.scripted import ScriptedBackend
+from tokenguard.backends.scripted import ScriptedBackend, ScriptedReply
 from tokenguard.prompt.markers import marker_line, marker_of
 
 PRICES = {"prices": {"openai/cheap": {"input": "10", "output": "40", "output_tokens_max": 1_000}}}
@@ -176,6 +176,23 @@ def test_runs_that_were_held_out_are_compared_with_those_that_were_not(cli: Any,
     assert 2 <= told["steps_folded"] <= 3
     assert f"Holdout: {told['folded_runs']} folded runs took" in " ".join(said.out.split())
     assert none["holdout"] is None
+
+
+def test_the_report_says_that_savings_of_routes_are_reckoned(cli: Any, tmp_path: Path) -> None:
+    path, usage = str(tmp_path / "spend.db"), {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}
+    route = tg.Route([tg.Endpoint("gpu", "hosted_vllm/llama", own=True)])
+    backend = ScriptedBackend(lambda _: ScriptedReply("ok", usage=usage))
+    with tg.Guard(database=path, backend=backend, prices=PRICES, routes={"openai/cheap": route}) as guard:
+        with guard.run("agent"):
+            guard.completion("openai/cheap", conversation("ok"), max_tokens=50)
+
+    by_stage = cli("report", "savings", "--database", path)
+    by_model = cli("report", "savings", "--by", "model", "--database", path)
+
+    # 9 tokens in at 10 dollars a million and one out at 40.
+    assert "$0.000130" in by_stage.out
+    assert "no measurement of that model" in " ".join(by_stage.out.split())
+    assert "no measurement of that model" not in " ".join(by_model.out.split())
 
 
 def test_savings_are_grouped_by_what_is_asked(cli: Any, books: str, tmp_path: Path) -> None:

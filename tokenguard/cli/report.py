@@ -28,6 +28,8 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Reports: what was spent, by whom, on what.", no_args_is_help=True)
 
+_ROUTE = "route: against the price of the model that was asked for, for the same tokens; no measurement of that model."
+
 By = Annotated[
     str,
     typer.Option(
@@ -136,6 +138,7 @@ def savings(
         say(
             "",
             "estimated: expected when it was sent first, for the rest of its run. settled: by the provider's counts.",
+            *(_ROUTE for row in report.rows if row.name == "route" and by == "stage"),
             f"ledger: {place}",
         )
     if report.measured:
